@@ -1,0 +1,23 @@
+/*
+ * clock.h - time.
+ *
+ * owns:      nothing
+ * threads:   any
+ * invariant: monotone
+ * uses:      sys
+ * used by:   key, source
+ * not here:  timers; the library has none
+ * test:      tests/test_clock.c
+ */
+#ifndef TIDE_BOX_CLOCK_H
+#define TIDE_BOX_CLOCK_H
+
+#include "box/def.h"
+
+/* Nanoseconds of the monotonic clock. */
+uint64_t tide_clock_now(void);
+
+/* Keeps the processor busy for `ns` nanoseconds. */
+void tide_clock_spin(uint64_t ns);
+
+#endif

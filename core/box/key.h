@@ -1,0 +1,40 @@
+/*
+ * key.h - the process secret that header words and free marks are bound to.
+ *
+ * owns:      the secret
+ * threads:   written once at start, read by all
+ * invariant: multiplier odd; the low 40 bits and the top bit of freed and remote
+ *            are those that mid.h asks for
+ * uses:      file, clock
+ * used by:   page, tiny, mid
+ * not here:  the layout of a header word (mid)
+ * test:      tests/test_key.c
+ *
+ * A child process inherits the secret: blocks freed before fork are still
+ * recognised after it.
+ */
+#ifndef TIDE_BOX_KEY_H
+#define TIDE_BOX_KEY_H
+
+#include "box/def.h"
+
+/* A Mid word is tag | owner | class | state. The secret is in the tag's bits; the
+ * state bytes live, freed and remote differ from each other in four bits or more,
+ * so that no single flipped bit turns one into another. */
+enum { TIDE_KEY_LIVE = 0x5c, TIDE_KEY_FREED = 0x5c ^ 0xa5, TIDE_KEY_REMOTE = 0x5c ^ 0x33 };
+#define TIDE_KEY_TAG 0x7fffff0000000000ULL
+
+struct tide_key {
+    uint64_t multiplier; /* spreads an address over the tag bits of a Mid word */
+    uint64_t mark;       /* address ^ mark stands in a freed Tiny block */
+    uint64_t seed;       /* binds owner and class */
+    uint64_t freed;      /* turns a live Mid word into a free one, and back */
+    uint64_t remote;     /* the same for a block freed by a thread that does not own it */
+    uint64_t canary;     /* in front of a Mid block whose word is in the shadow */
+};
+
+extern struct tide_key tide_key;
+
+void tide_key_start(void);
+
+#endif

@@ -1,0 +1,184 @@
+/* life.c - see life.h */
+#include "box/life.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/auxv.h>
+
+#include "box/diag.h"
+#include "box/key.h"
+#include "box/large.h"
+#include "box/meta.h"
+#include "box/mid.h"
+#include "box/option.h"
+#include "box/segment.h"
+#include "box/stat.h"
+
+enum { LIFE_ROUNDS = 3 }; /* exit destructors that we let others go first in; glibc makes 4 */
+
+static struct tide_lock life_lock;
+static _Atomic bool life_ready;
+static pthread_key_t life_key;
+static bool life_has_key;          /* under life_lock, then constant */
+static _Atomic bool life_hooked;   /* the fork handlers are registered */
+static const char *life_complaint; /* about mid=; static text */
+
+/* Set in the environment of children after a warning, so that they are silent. */
+static const char life_warned[] = "TIDEPOOL_WARNED";
+
+bool tide_life_is_secure(void)
+{
+    return getauxval(AT_SECURE) != 0;
+}
+
+bool tide_life_started(void)
+{
+    return atomic_load_explicit(&life_ready, memory_order_acquire);
+}
+
+void tide_life_push_options(void)
+{
+    const struct tide_option_values *values = &tide_option_values;
+    tide_diag_policy((enum tide_misuse)values->misuse);
+    tide_magazine_set_budget(values->cache);
+    tide_segment_set_retain(values->retain);
+}
+
+/* --- threads ------------------------------------------------------------------- */
+
+/* The key's destructor: lets the destructors of others, which may still allocate
+ * and free, run first; then gives the heap away. What comes later still is served
+ * from the shared heap. */
+static void life_thread_end(void *arg)
+{
+    struct tide_heap *heap = arg;
+    if (heap->rounds++ < LIFE_ROUNDS && pthread_setspecific(life_key, heap) == 0)
+        return;
+    tide_self_set(&tide_cache_slow);
+    tide_heap_death(heap);
+    tide_self_set(&tide_cache_dead);
+}
+
+/* --- fork ----------------------------------------------------------------------- */
+
+static void life_fork_locks(enum tide_fork phase)
+{
+    tide_option_fork(phase);
+    tide_heap_fork(phase);
+    tide_remote_fork(phase);
+    tide_segment_fork(phase);
+    tide_large_fork(phase);
+    tide_meta_fork(phase);
+}
+
+static void life_fork_prepare(void)
+{
+    life_fork_locks(TIDE_FORK_PREPARE);
+    atomic_store_explicit(&tide_lock_forker, (const void *)&errno, memory_order_relaxed);
+}
+
+static void life_fork_parent(void)
+{
+    atomic_store_explicit(&tide_lock_forker, NULL, memory_order_relaxed);
+    life_fork_locks(TIDE_FORK_RELEASE);
+}
+
+static void life_fork_child(void)
+{
+    life_fork_parent();
+    tide_heap_fork_child(tide_self);
+}
+
+/* --- start ------------------------------------------------------------------------ */
+
+static void life_open_mid(void)
+{
+    struct tide_source source;
+    if (tide_source_open(&source, tide_option_values.mid) != 0)
+        life_complaint = source.why;
+    bool shadow = tide_option_values.header == TIDE_HEADER_SHADOW ||
+                  (tide_option_values.header == TIDE_HEADER_AUTO && source.far);
+    tide_segment_start(&source, shadow);
+}
+
+void tide_life_start(void)
+{
+    if (tide_life_started())
+        return;
+    tide_lock_take(&life_lock);
+    if (!tide_life_started()) {
+        tide_key_start();
+        tide_option_load(tide_life_is_secure());
+        tide_sizeclass_start(tide_option_values.tiny_max);
+        life_open_mid();
+        tide_life_push_options();
+        life_has_key = pthread_key_create(&life_key, life_thread_end) == 0;
+        atomic_store_explicit(&life_ready, true, memory_order_release);
+    }
+    tide_lock_drop(&life_lock);
+}
+
+/* May allocate: the thread points at its heap already. */
+static void life_hook(struct tide_heap *heap)
+{
+    if (life_has_key)
+        pthread_setspecific(life_key, heap);
+    if (!atomic_exchange_explicit(&life_hooked, true, memory_order_relaxed))
+        pthread_atfork(life_fork_prepare, life_fork_parent, life_fork_child);
+}
+
+struct tide_cache *tide_life_attach(void)
+{
+    const struct tide_cache *before = tide_self;
+    tide_self_set(&tide_cache_slow);
+    tide_life_start();
+    struct tide_heap *heap = tide_heap_birth();
+    if (heap == NULL) {
+        tide_self_set(before);
+        return NULL;
+    }
+    tide_self_set(&heap->cache);
+    life_hook(heap);
+    return &heap->cache;
+}
+
+/* --- words ---------------------------------------------------------------------------- */
+
+static void life_warn(const char *complaint)
+{
+    char seen[8];
+    if (tide_option_values.strict)
+        tide_diag_fatal(complaint);
+    if (tide_option_environment(life_warned, seen, sizeof seen))
+        return;
+    tide_diag_say(complaint);
+    setenv(life_warned, "1", 1);
+}
+
+static void life_tell_source(void)
+{
+    const struct tide_source *source = tide_segment_source();
+    char line[256];
+    struct tide_text text = {line, sizeof line, 0};
+    tide_text_add(&text, "Mid is ");
+    tide_text_add(&text, source->text);
+    tide_text_add(&text, " (");
+    tide_text_add(&text, source->why);
+    tide_text_add(&text, ")");
+    tide_diag_say(line);
+}
+
+/* Before main(): a bad option is told once per process tree, facts only on request. */
+__attribute__((constructor)) static void life_constructor(void)
+{
+    tide_life_start();
+    if (tide_self == &tide_cache_empty)
+        tide_life_attach();
+    const char *complaint = tide_option_complaint();
+    if (complaint == NULL)
+        complaint = life_complaint;
+    if (complaint != NULL)
+        life_warn(complaint);
+    if (tide_option_values.verbose)
+        life_tell_source();
+}

@@ -1,0 +1,186 @@
+/* magazine.c - see magazine.h */
+#include "box/magazine.h"
+
+enum { LAST_NOTHING, LAST_FILL, LAST_SPILL };
+
+enum {
+    MAGAZINE_TINY_BYTES = 128 << 10, /* the most bytes one magazine grows to, */
+    MAGAZINE_MID_BYTES = 512 << 10,
+    MAGAZINE_SLOTS_MIN = 16, /* between these many blocks */
+    MAGAZINE_SLOTS_MAX = 256,
+    MAGAZINE_FIRST = 4 /* and what it begins with */
+};
+
+/* owner ~0 belongs to nobody; a live word of 0 never equals a header word, since
+ * the top bit of every real one is set. */
+#define CONSTANT_CACHE                                                                             \
+    {                                                                                              \
+        .owner = UINT32_MAX                                                                        \
+    }
+
+const struct tide_cache tide_cache_empty = CONSTANT_CACHE;
+const struct tide_cache tide_cache_busy = CONSTANT_CACHE;
+const struct tide_cache tide_cache_slow = CONSTANT_CACHE;
+const struct tide_cache tide_cache_dead = CONSTANT_CACHE;
+
+__thread struct tide_cache *tide_self __attribute__((tls_model("initial-exec"))) =
+    (struct tide_cache *)&tide_cache_empty;
+
+static _Atomic size_t magazine_budget = 4 << 20;
+
+void tide_magazine_set_budget(size_t bytes)
+{
+    atomic_store_explicit(&magazine_budget, bytes, memory_order_relaxed);
+}
+
+/* Slots of one class: so many blocks as fit a share of bytes. */
+static enum tide_kind magazine_kind(unsigned slot)
+{
+    return slot < TIDE_TINY_ALL ? TIDE_KIND_TINY : TIDE_KIND_MID;
+}
+
+static unsigned magazine_class(unsigned slot)
+{
+    return slot < TIDE_TINY_ALL ? slot : slot - TIDE_TINY_ALL;
+}
+
+static size_t magazine_stride(unsigned slot)
+{
+    return tide_sizeclass_stride(magazine_kind(slot), magazine_class(slot));
+}
+
+static size_t magazine_most(unsigned slot)
+{
+    size_t bytes = slot < TIDE_TINY_ALL ? MAGAZINE_TINY_BYTES : MAGAZINE_MID_BYTES;
+    size_t most = bytes / magazine_stride(slot);
+    return tide_min(tide_max(most, MAGAZINE_SLOTS_MIN), MAGAZINE_SLOTS_MAX);
+}
+
+size_t tide_magazine_places(void)
+{
+    size_t places = 0;
+    for (unsigned slot = 0; slot < TIDE_SLOTS; slot++)
+        places += magazine_most(slot);
+    return places;
+}
+
+static size_t magazine_first(unsigned slot)
+{
+    return slot < TIDE_TINY_ALL ? 2 * MAGAZINE_FIRST : MAGAZINE_FIRST;
+}
+
+void tide_magazine_birth(struct tide_cache *cache, void **places)
+{
+    cache->held = 0;
+    for (unsigned slot = 0; slot < TIDE_SLOTS; slot++) {
+        struct tide_magazine *magazine = tide_cache_magazine(cache, slot);
+        TIDE_RELAXED_SET(&magazine->top, places);
+        magazine->base = places;
+        magazine->lim = places + magazine_first(slot);
+        places += magazine_most(slot);
+        cache->last[slot] = LAST_NOTHING;
+    }
+}
+
+/* Gives the `count` lowest, that is oldest, blocks back. Lock held. */
+static void magazine_give(struct tide_cache *cache, struct tide_magazine *magazine, size_t count)
+{
+    size_t have = (size_t)(magazine->top - magazine->base);
+    tide_page_flush(cache->pages, magazine->base, (unsigned)count, "free");
+    memmove(magazine->base, magazine->base + count, (have - count) * sizeof(void *));
+    TIDE_RELAXED_SET(&magazine->top, magazine->base + (have - count));
+}
+
+/* Takes half the capacity of one magazine that has more than the first one, to
+ * make room in the budget. Goes round over the classes. Lock held. */
+static bool magazine_shrink_other(struct tide_cache *cache, const struct tide_magazine *keep)
+{
+    for (unsigned tries = 0; tries < TIDE_SLOTS; tries++) {
+        unsigned slot = cache->next_shrink++ % TIDE_SLOTS;
+        struct tide_magazine *magazine = tide_cache_magazine(cache, slot);
+        size_t cap = (size_t)(magazine->lim - magazine->base);
+        size_t have = (size_t)(magazine->top - magazine->base);
+        if (magazine == keep || cap <= magazine_first(slot))
+            continue;
+        size_t less = tide_min(cap / 2, cap - magazine_first(slot));
+        if (have > cap - less)
+            magazine_give(cache, magazine, have - (cap - less));
+        magazine->lim -= less;
+        cache->held -= less * magazine_stride(slot);
+        return true;
+    }
+    return false;
+}
+
+/* Doubles the capacity as far as class and budget allow. Lock held. */
+static bool magazine_grow(struct tide_cache *cache, unsigned slot)
+{
+    struct tide_magazine *magazine = tide_cache_magazine(cache, slot);
+    size_t stride = magazine_stride(slot);
+    size_t cap = (size_t)(magazine->lim - magazine->base);
+    size_t more = tide_min(cap, magazine_most(slot) - cap);
+    size_t budget = atomic_load_explicit(&magazine_budget, memory_order_relaxed);
+    if (more == 0)
+        return false;
+    if (cache->held + more * stride > budget)
+        magazine_shrink_other(cache, magazine);
+    while (more > 0 && cache->held + more * stride > budget)
+        more /= 2;
+    magazine->lim += more;
+    cache->held += more * stride;
+    return more > 0;
+}
+
+/* Refill delivers ascending addresses and the top is used first: turn them round. */
+static void magazine_reverse(void **blocks, unsigned count)
+{
+    for (unsigned i = 0; i < count / 2; i++) {
+        void *block = blocks[i];
+        blocks[i] = blocks[count - 1 - i];
+        blocks[count - 1 - i] = block;
+    }
+}
+
+bool tide_magazine_fill(struct tide_cache *cache, unsigned slot)
+{
+    struct tide_magazine *magazine = tide_cache_magazine(cache, slot);
+    struct tide_pages *pages = cache->pages;
+    tide_lock_take(&pages->lock);
+    tide_remote_drain(pages);
+    if (cache->last[slot] != LAST_NOTHING)
+        magazine_grow(cache, slot);
+    cache->last[slot] = LAST_FILL;
+    unsigned want = (unsigned)(magazine->lim - magazine->base + 1) / 2;
+    unsigned got = tide_page_refill(pages, magazine_kind(slot), magazine_class(slot),
+                                    magazine->base, want, NULL);
+    tide_lock_drop(&pages->lock);
+    magazine_reverse(magazine->base, got);
+    TIDE_RELAXED_SET(&magazine->top, magazine->base + got);
+    return got > 0;
+}
+
+void tide_magazine_spill(struct tide_cache *cache, unsigned slot)
+{
+    struct tide_magazine *magazine = tide_cache_magazine(cache, slot);
+    size_t cap = (size_t)(magazine->lim - magazine->base);
+    bool again = cache->last[slot] == LAST_SPILL;
+    tide_lock_take(&cache->pages->lock);
+    cache->last[slot] = LAST_SPILL;
+    /* Blocks come and go: a larger magazine saves the next trip. Blocks only come:
+     * it would only keep them from their pages. */
+    if (again || !magazine_grow(cache, slot))
+        magazine_give(cache, magazine, again ? cap - cap / 4 : cap / 2);
+    tide_lock_drop(&cache->pages->lock);
+}
+
+void tide_magazine_empty(struct tide_cache *cache)
+{
+    tide_lock_take(&cache->pages->lock);
+    for (unsigned slot = 0; slot < TIDE_SLOTS; slot++) {
+        struct tide_magazine *magazine = tide_cache_magazine(cache, slot);
+        if (magazine->top > magazine->base)
+            magazine_give(cache, magazine, (size_t)(magazine->top - magazine->base));
+    }
+    tide_lock_drop(&cache->pages->lock);
+    tide_magazine_birth(cache, cache->slot[0].base);
+}

@@ -1,0 +1,112 @@
+/*
+ * magazine.h - the stacks of free blocks that one thread keeps for itself.
+ *
+ * owns:      the thread's free blocks, as arrays of pointers in near memory; the
+ *            thread-local pointer that leads to them
+ * threads:   a cache is used by its thread alone; statistics read the tops
+ * invariant: base <= top <= lim per magazine; the capacities (lim - base) times
+ *            their strides add up to `held` <= the cache= budget
+ * uses:      page, remote, sizeclass
+ * used by:   tiny, mid, heap, route
+ * not here:  which blocks may go in, what their words are (tiny, mid)
+ * test:      tests/test_magazine.c
+ *
+ * A thread without a cache points at a constant, empty one: every magazine is
+ * empty and full at once, and no owner matches, so that the fast paths need no
+ * test of their own for it.
+ *
+ * Signals: between reading a magazine's top and writing it back the thread points
+ * at tide_cache_busy instead of its cache. A handler that allocates or frees at
+ * that moment finds empty magazines and takes the slow path, which serves it from
+ * the shared pages: no block can be handed out twice.
+ */
+#ifndef TIDE_BOX_MAGAZINE_H
+#define TIDE_BOX_MAGAZINE_H
+
+#include "box/page.h"
+#include "box/remote.h"
+
+/*
+ * One slot's stack, and what the fast paths have to know of its blocks. Each block
+ * has a checked word of 64 bits at block + at:
+ *     word = live ^ (address * secret & mask)
+ * Mid (headed = 1): the header word; `word` stands there while a user has the block,
+ * word ^ free_turn while it is free. Tiny (headed = 0): the second word of the block;
+ * `word` stands there while it is free. So a free finds `word` exactly if headed.
+ */
+struct tide_magazine {
+    void **top;  /* next free place */
+    void **base; /* lowest place */
+    void **lim;  /* one behind the highest place in use by the policy */
+    uint64_t live, mask;
+    uint64_t take_turn; /* word ^ take_turn is stored when the block is handed out, */
+    uint64_t free_turn; /* word ^ free_turn when it is freed */
+    int32_t at;
+    uint8_t headed;
+};
+
+_Static_assert(sizeof(struct tide_magazine) == TIDE_LINE, "a magazine is one line");
+
+/*
+ * When Mid is far its magazines are in `deep`, and those in `slot` stay empty and
+ * without room: the fast paths, which read words in front of blocks, then leave Mid
+ * to tide_route_*_far.
+ */
+struct tide_cache {
+    struct tide_magazine slot[TIDE_SLOTS];
+    uint32_t owner; /* of blocks that may go into the magazines; ~0 in constant caches */
+    uint32_t next_shrink;
+    struct tide_pages *pages;
+    struct tide_outbox *outbox;
+    struct tide_magazine *deep; /* TIDE_MID_CLASSES of them, or NULL */
+    uint64_t held;              /* capacities in bytes */
+    uint8_t last[TIDE_SLOTS];   /* what happened last: nothing, a fill, a spill */
+};
+
+/* Where the thread stands. Constant caches: no thread ever writes to them. */
+extern const struct tide_cache tide_cache_empty; /* no heap yet */
+extern const struct tide_cache tide_cache_busy;  /* inside a fast path */
+extern const struct tide_cache tide_cache_slow;  /* inside a slow path */
+extern const struct tide_cache tide_cache_dead;  /* the thread's heap was given away */
+
+extern __thread struct tide_cache *tide_self __attribute__((tls_model("initial-exec")));
+
+/* Places for blocks that all magazines of a cache need together. */
+size_t tide_magazine_places(void);
+
+/* Gives a cache its places, and each magazine its first small capacity. */
+void tide_magazine_birth(struct tide_cache *cache, void **places);
+
+/* Fills an empty magazine from the pages; false when memory is out. */
+bool tide_magazine_fill(struct tide_cache *cache, unsigned slot);
+
+/* Makes room in a full magazine: a larger capacity, or its older blocks go back. */
+void tide_magazine_spill(struct tide_cache *cache, unsigned slot);
+
+/* Gives all blocks back and returns to the first capacities. */
+void tide_magazine_empty(struct tide_cache *cache);
+
+/* The bytes that the magazines of one thread may hold. */
+void tide_magazine_set_budget(size_t bytes);
+
+TIDE_INLINE void tide_self_set(const struct tide_cache *cache)
+{
+    TIDE_FENCE_SIGNAL();
+    *(struct tide_cache *volatile *)&tide_self = (struct tide_cache *)cache;
+    TIDE_FENCE_SIGNAL();
+}
+
+TIDE_INLINE unsigned tide_slot_of(enum tide_kind kind, unsigned cls)
+{
+    return kind == TIDE_KIND_TINY ? cls : TIDE_TINY_ALL + cls;
+}
+
+/* The magazine of a slot, wherever it is. */
+TIDE_INLINE struct tide_magazine *tide_cache_magazine(struct tide_cache *cache, unsigned slot)
+{
+    if (slot >= TIDE_TINY_ALL && cache->deep != NULL)
+        return &cache->deep[slot - TIDE_TINY_ALL];
+    return &cache->slot[slot];
+}
+
+#endif

@@ -1,0 +1,77 @@
+/* mid.c - see mid.h */
+#include "box/mid.h"
+
+#include "box/diag.h"
+
+enum { MID_STATE_SHIFT = 0, MID_CLASS_SHIFT = 8, MID_OWNER_SHIFT = 16 };
+
+#define MID_TOP_BIT ((uint64_t)1 << 63)
+
+uint64_t tide_mid_seed(uint32_t owner, unsigned cls)
+{
+    uint64_t name =
+        (uint64_t)owner << MID_OWNER_SHIFT | (uint64_t)cls << MID_CLASS_SHIFT | TIDE_KEY_LIVE;
+    return (tide_mix(tide_key.seed ^ name) & TIDE_KEY_TAG) | MID_TOP_BIT | name;
+}
+
+void tide_mid_birth(struct tide_cache *cache)
+{
+    for (unsigned cls = 0; cls < TIDE_MID_CLASSES; cls++) {
+        struct tide_magazine *magazine =
+            tide_cache_magazine(cache, tide_slot_of(TIDE_KIND_MID, cls));
+        magazine->live = tide_mid_seed(cache->owner, cls);
+        magazine->mask = TIDE_KEY_TAG;
+        magazine->take_turn = 0;
+        magazine->free_turn = tide_key.freed;
+        magazine->at = -8;
+        magazine->headed = 1;
+    }
+}
+
+/* Before an access to the word: waits if the far memory that it is in is a model. */
+static void *mid_reach(const struct tide_window *window, const void *p)
+{
+    void *at = tide_mid_word_at(window, p);
+    if (tide_mid_is_modelled(window))
+        tide_source_touch_slow(at, sizeof(uint64_t), window->delay);
+    return at;
+}
+
+enum tide_mid_state tide_mid_read(const struct tide_window *window, const void *p, uint32_t *owner,
+                                  unsigned *cls)
+{
+    uint64_t word = tide_mid_load(mid_reach(window, p));
+    *owner = (uint32_t)(word >> MID_OWNER_SHIFT) & TIDE_OWNER_MASK;
+    *cls = (unsigned)(word >> MID_CLASS_SHIFT) & 0xff;
+    uint64_t live = tide_mid_seed(*owner, *cls) ^ tide_mid_tag(p);
+    if (word == live)
+        return TIDE_MID_LIVE;
+    if (word == (live ^ tide_key.freed))
+        return TIDE_MID_FREED;
+    return word == (live ^ tide_key.remote) ? TIDE_MID_REMOTE : TIDE_MID_BROKEN;
+}
+
+void tide_mid_set_live(const struct tide_window *window, void *p, uint32_t owner, unsigned cls)
+{
+    tide_mid_store(mid_reach(window, p), tide_mid_seed(owner, cls) ^ tide_mid_tag(p));
+}
+
+void tide_mid_set_freed(const struct tide_window *window, void *p, enum tide_mid_state state)
+{
+    void *at = mid_reach(window, p);
+    uint64_t turn = state == TIDE_MID_REMOTE ? tide_key.remote : tide_key.freed;
+    tide_mid_store(at, tide_mid_load(at) ^ turn);
+}
+
+void tide_mid_guard(void *const *blocks, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++) {
+        const struct tide_window *window = tide_pagemap_find((uintptr_t)blocks[i]);
+        TIDE_CHECK(window != NULL);
+        if ((window->mode & TIDE_MODE_SHADOW) == 0)
+            return;
+        if ((window->mode & TIDE_MODE_MODEL) != 0)
+            tide_source_touch_slow((char *)blocks[i] - 8, 8, window->delay);
+        tide_mid_store((char *)blocks[i] - 8, (uintptr_t)blocks[i] ^ tide_key.canary);
+    }
+}

@@ -1,0 +1,391 @@
+/* page.c - see page.h */
+#include "box/page.h"
+
+#include "box/diag.h"
+#include "box/key.h"
+#include "box/segment.h"
+#include "box/vmem.h"
+
+enum { PAGE_DIRTY_WORD = 4 }; /* Large: where the second bitmap starts */
+
+_Atomic(struct tide_pages *) tide_page_owner[TIDE_OWNER_IDS];
+
+struct tide_pages *tide_page_find_owner(uint32_t owner)
+{
+    struct tide_pages *pages =
+        atomic_load_explicit(&tide_page_owner[owner & (TIDE_OWNER_IDS - 1)], memory_order_acquire);
+    return pages != NULL && TIDE_RELAXED_GET(&pages->owner) == owner ? pages : NULL;
+}
+
+void tide_page_report(const struct tide_page *page, const void *p, const char *what,
+                      const char *call, const char *state)
+{
+    static const char *const tiers[TIDE_KINDS] = {"tiny", "mid", "mid", "large"};
+    struct tide_fault fault = {what, call, "none", state, (uintptr_t)p, 0, 0};
+    if (page != NULL && page->stride != 0) {
+        uint32_t owner = atomic_load_explicit(&page->owner, memory_order_relaxed);
+        fault.tier = tiers[page->kind];
+        fault.size = tide_page_usable(page);
+        fault.owner = owner & (TIDE_OWNER_IDS - 1);
+    }
+    tide_diag_misuse(&fault);
+}
+
+/* --- bits ---------------------------------------------------------------- */
+
+static uint64_t bits_get(const _Atomic uint64_t *word)
+{
+    return atomic_load_explicit(word, memory_order_relaxed);
+}
+
+static void bits_set(_Atomic uint64_t *word, uint64_t value)
+{
+    atomic_store_explicit(word, value, memory_order_relaxed);
+}
+
+/* Large: was the block's memory touched since it was last given back? Reads and
+ * sets the answer. */
+static bool page_swap_dirty(struct tide_page *page, unsigned index, bool dirty)
+{
+    _Atomic uint64_t *word = &tide_page_bits(page)[PAGE_DIRTY_WORD + index / 64];
+    uint64_t bit = (uint64_t)1 << index % 64, old = bits_get(word);
+    bits_set(word, dirty ? old | bit : old & ~bit);
+    return (old & bit) != 0;
+}
+
+/* --- lists ---------------------------------------------------------------- */
+
+static struct tide_bin *page_bin(struct tide_pages *pages, const struct tide_page *page)
+{
+    return &pages->bin[page->kind][page->cls];
+}
+
+static void page_link_head(struct tide_bin *bin, struct tide_page *page)
+{
+    page->prev = NULL;
+    page->next = bin->head;
+    *(bin->head != NULL ? &bin->head->prev : &bin->tail) = page;
+    bin->head = page;
+}
+
+static void page_link_tail(struct tide_bin *bin, struct tide_page *page)
+{
+    page->next = NULL;
+    page->prev = bin->tail;
+    *(bin->tail != NULL ? &bin->tail->next : &bin->head) = page;
+    bin->tail = page;
+}
+
+static void page_unlink(struct tide_bin *bin, struct tide_page *page)
+{
+    *(page->prev != NULL ? &page->prev->next : &bin->head) = page->next;
+    *(page->next != NULL ? &page->next->prev : &bin->tail) = page->prev;
+}
+
+static void page_link_full(struct tide_bin *bin, struct tide_page *page)
+{
+    page->prev = NULL;
+    page->next = bin->full;
+    if (bin->full != NULL)
+        bin->full->prev = page;
+    bin->full = page;
+}
+
+static void page_unlink_full(struct tide_bin *bin, struct tide_page *page)
+{
+    *(page->prev != NULL ? &page->prev->next : &bin->full) = page->next;
+    if (page->next != NULL)
+        page->next->prev = page->prev;
+}
+
+/* --- birth and death -------------------------------------------------------- */
+
+/* Where a thread's magazine of the class is, for free(). */
+static uint16_t page_magazine(enum tide_kind kind, unsigned cls)
+{
+    if (kind != TIDE_KIND_TINY && kind != TIDE_KIND_MID)
+        return 0;
+    return (uint16_t)(TIDE_LINE * (kind == TIDE_KIND_TINY ? cls : TIDE_TINY_ALL + cls));
+}
+
+/* How far free() may go on its fast path. */
+static void page_set_limit(struct tide_page *page)
+{
+    bool fast = (page->kind == TIDE_KIND_TINY || page->kind == TIDE_KIND_MID) && !page->purged &&
+                tide_page_window(page)->mode == 0;
+    TIDE_RELAXED_SET(&page->limit, fast ? page->bump * page->stride : 0);
+}
+
+/* A segment becomes a page of the class, at the head of its bin. */
+static struct tide_page *page_open(struct tide_pages *pages, enum tide_kind kind, unsigned cls)
+{
+    struct tide_page *page = tide_segment_take(kind);
+    if (page == NULL)
+        return NULL;
+    const struct tide_window *window = tide_page_window(page);
+    page->cls = (uint8_t)cls;
+    page->stride = tide_sizeclass_stride(kind, cls);
+    page->recip = UINT64_MAX / page->stride + 1;
+    page->blocks = (uint16_t)(((size_t)1 << window->shift) / page->stride);
+    page->purge_at = page->blocks / 8;
+    page->lead = kind == TIDE_KIND_MID ? TIDE_MID_HEADER : 0;
+    page->magazine = page_magazine(kind, cls);
+    _Atomic uint64_t *bits = tide_page_bits(page);
+    unsigned words =
+        page->blocks > TIDE_PAGE_BITS ? (page->blocks + 63u) / 64 : TIDE_PAGE_BITS / 64;
+    for (unsigned i = 0; i < words; i++)
+        bits_set(&bits[i], 0);
+    atomic_store_explicit(&page->owner, pages->owner, memory_order_release);
+    struct tide_bin *bin = &pages->bin[kind][cls];
+    page_link_head(bin, page);
+    bin->pages++;
+    return page;
+}
+
+/* Bytes at the front of the page that may be resident. */
+static size_t page_resident(struct tide_page *page)
+{
+    if (page->kind != TIDE_KIND_LARGE)
+        return page->purged ? page->slack : (size_t)page->bump * page->stride;
+    const _Atomic uint64_t *dirty = &page->bits[PAGE_DIRTY_WORD];
+    int count =
+        __builtin_popcountll(bits_get(&dirty[0])) + __builtin_popcountll(bits_get(&dirty[1]));
+    return (size_t)count * page->stride;
+}
+
+/* The page has no block out any more: it goes back to where segments come from. */
+static void page_close(struct tide_pages *pages, struct tide_page *page)
+{
+    page_bin(pages, page)->pages--;
+    pages->slack -= page->slack;
+    page->dirty = (uint32_t)tide_max(page->dirty, page_resident(page));
+    page->slack = 0;
+    tide_segment_give(page);
+}
+
+void tide_page_destroy(struct tide_pages *pages)
+{
+    for (int kind = 0; kind < TIDE_KINDS; kind++) {
+        for (int cls = 0; cls < TIDE_CLASSES_MAX; cls++) {
+            struct tide_bin *bin = &pages->bin[kind][cls];
+            for (struct tide_page *page; (page = bin->head) != NULL;) {
+                page_unlink(bin, page);
+                page_close(pages, page);
+            }
+            for (struct tide_page *page; (page = bin->full) != NULL;) {
+                page_unlink_full(bin, page);
+                page_close(pages, page);
+            }
+            bin->used = 0;
+        }
+    }
+}
+
+/* --- taking blocks ---------------------------------------------------------- */
+
+static void page_use_slack(struct tide_pages *pages, struct tide_page *page, size_t bytes)
+{
+    bytes = tide_min(bytes, page->slack);
+    page->slack -= (uint32_t)bytes;
+    pages->slack -= bytes;
+}
+
+/* Blocks that were out before: clear bits below bump. */
+static unsigned page_take_old(struct tide_page *page, void **out, unsigned want)
+{
+    _Atomic uint64_t *bits = tide_page_bits(page);
+    char *base = (char *)tide_page_base(page) + page->lead;
+    unsigned got = 0, words = (page->bump + 63u) / 64;
+    while (page->hint < words) {
+        unsigned first = page->hint * 64u, in_use = page->bump - first;
+        uint64_t word = bits_get(&bits[page->hint]);
+        uint64_t open = ~word & (in_use < 64 ? ((uint64_t)1 << in_use) - 1 : UINT64_MAX);
+        for (; open != 0 && got < want; open &= open - 1) {
+            unsigned index = (unsigned)__builtin_ctzll(open);
+            word |= (uint64_t)1 << index;
+            out[got++] = base + (size_t)(first + index) * page->stride;
+        }
+        bits_set(&bits[page->hint], word);
+        if (open != 0)
+            break;
+        page->hint++;
+    }
+    return got;
+}
+
+/* Blocks that were never out: above bump. No page of memory is touched. */
+static unsigned page_take_fresh(struct tide_page *page, void **out, unsigned want)
+{
+    _Atomic uint64_t *bits = tide_page_bits(page);
+    char *base = (char *)tide_page_base(page) + page->lead;
+    unsigned got = 0;
+    for (; got < want && page->bump < page->blocks; page->bump++) {
+        unsigned index = page->bump;
+        bits_set(&bits[index / 64], bits_get(&bits[index / 64]) | (uint64_t)1 << index % 64);
+        out[got++] = base + (size_t)index * page->stride;
+    }
+    return got;
+}
+
+static bool page_take_large(struct tide_pages *pages, struct tide_page *page, void *block, bool old)
+{
+    unsigned index = (unsigned)tide_page_index(page, (uintptr_t)block);
+    bool dirty = page_swap_dirty(page, index, true);
+    if (dirty)
+        page_use_slack(pages, page, page->stride);
+    return old ? !dirty : page->zeroed;
+}
+
+/* Takes from the page at the head of the bin, which has a free block. */
+static unsigned page_take(struct tide_pages *pages, struct tide_bin *bin, void **out, unsigned want,
+                          bool *zeroed)
+{
+    struct tide_page *page = bin->head;
+    unsigned old = page->used < page->bump ? page_take_old(page, out, want) : 0;
+    unsigned got = old + page_take_fresh(page, out + old, want - old);
+    bool clean = false;
+    if (page->kind == TIDE_KIND_LARGE) {
+        for (unsigned i = 0; i < got; i++)
+            clean = page_take_large(pages, page, out[i], i < old);
+    } else {
+        page_use_slack(pages, page, (size_t)old * page->stride);
+    }
+    if (zeroed != NULL)
+        *zeroed = clean;
+    page->used = (uint16_t)(page->used + got);
+    bool full = page->used == page->blocks;
+    if (full) {
+        page_unlink(bin, page);
+        page_link_full(bin, page);
+        page->purged = 0;
+        page->purge_at = page->blocks / 8;
+    }
+    page_set_limit(page);
+    return got;
+}
+
+unsigned tide_page_refill(struct tide_pages *pages, enum tide_kind kind, unsigned cls, void **out,
+                          unsigned want, bool *zeroed)
+{
+    struct tide_bin *bin = &pages->bin[kind][cls];
+    unsigned got = 0;
+    while (got < want) {
+        if (bin->head == NULL && (got > 0 || page_open(pages, kind, cls) == NULL))
+            break;
+        unsigned more = page_take(pages, bin, out + got, want - got, zeroed);
+        TIDE_CHECK(more > 0);
+        got += more;
+    }
+    bin->used += got;
+    bin->taken += got;
+    return got;
+}
+
+/* --- giving blocks back ------------------------------------------------------ */
+
+/* Gives the whole system pages inside [from, to) back. */
+static size_t page_purge_run(uintptr_t from, uintptr_t to)
+{
+    size_t size = tide_vmem_page_size();
+    from = tide_align_up(from, size);
+    to = tide_align_down(to, size);
+    if (from >= to || tide_segment_decommit(from, to - from) != 0)
+        return 0;
+    return to - from;
+}
+
+size_t tide_page_purge(struct tide_pages *pages, struct tide_page *page)
+{
+    uintptr_t base = tide_page_base(page);
+    size_t bytes = 0;
+    unsigned start = 0; /* of the run of free blocks that ends at i */
+    if (page->slack == 0)
+        return 0;
+    page->purged = 1;
+    page_set_limit(page);
+    for (unsigned i = 0; i <= page->bump; i++) {
+        if (i < page->bump && !tide_page_is_out(page, i)) {
+            if (page->kind == TIDE_KIND_LARGE)
+                page_swap_dirty(page, i, false);
+            continue;
+        }
+        if (i > start)
+            bytes += page_purge_run(base + (uintptr_t)start * page->stride,
+                                    base + (uintptr_t)i * page->stride);
+        start = i + 1;
+    }
+    page_use_slack(pages, page, page->slack);
+    return bytes;
+}
+
+/* A Large block came back and too much is free already: its memory goes at once. */
+static void page_purge_large(struct tide_pages *pages, struct tide_page *page, unsigned index)
+{
+    uintptr_t block = tide_page_base(page) + (uintptr_t)index * page->stride;
+    if (tide_segment_decommit(block, page->stride) == 0) {
+        page_swap_dirty(page, index, false);
+        page_use_slack(pages, page, page->stride);
+    }
+}
+
+/* In front of a Mid block whose checked word is in the shadow stands a canary. */
+static bool page_canary_ok(const struct tide_page *page, const void *p)
+{
+    if (page->kind != TIDE_KIND_MID || (tide_page_window(page)->mode & TIDE_MODE_SHADOW) == 0)
+        return true;
+    return ((const uint64_t *)p)[-1] == ((uintptr_t)p ^ tide_key.canary);
+}
+
+static void page_put(struct tide_pages *pages, struct tide_page *page, unsigned index)
+{
+    struct tide_bin *bin = page_bin(pages, page);
+    _Atomic uint64_t *word = &tide_page_bits(page)[index / 64];
+    bits_set(word, bits_get(word) & ~((uint64_t)1 << index % 64));
+    if (index / 64 < page->hint)
+        page->hint = (uint16_t)(index / 64);
+    if (page->used == page->blocks) {
+        page_unlink_full(bin, page);
+        page_link_tail(bin, page);
+    }
+    page->used--;
+    bin->used--;
+    page->slack += page->stride;
+    pages->slack += page->stride;
+    if (page->used == 0) {
+        page_unlink(bin, page);
+        page_close(pages, page);
+        return;
+    }
+    if (TIDE_LIKELY(page->kind != TIDE_KIND_LARGE && page->used > page->purge_at))
+        return;
+    if (pages->slack <= tide_segment_retain_limit())
+        return;
+    if (page->kind == TIDE_KIND_LARGE) {
+        page_purge_large(pages, page, index);
+    } else {
+        tide_page_purge(pages, page);
+        page->purge_at = page->used / 2;
+    }
+}
+
+void tide_page_flush(struct tide_pages *pages, void *const *blocks, unsigned n, const char *call)
+{
+    for (unsigned i = 0; i < n; i++) {
+        uintptr_t p = (uintptr_t)blocks[i];
+        const struct tide_window *window = tide_pagemap_find(p);
+        TIDE_CHECK(window != NULL);
+        struct tide_page *page = tide_window_page(window, p);
+        int index = -1;
+        if (atomic_load_explicit(&page->owner, memory_order_relaxed) == pages->owner)
+            index = tide_page_index(page, p);
+        if (TIDE_UNLIKELY(index < 0 || !tide_page_is_out(page, (unsigned)index))) {
+            tide_page_report(page, blocks[i], "double free", call, "free");
+            continue;
+        }
+        if (TIDE_UNLIKELY(!page_canary_ok(page, blocks[i]))) {
+            tide_page_report(page, blocks[i], "corrupt header", call, "free");
+            continue; /* misuse=warn: the block is lost, its neighbours are not */
+        }
+        page_put(pages, page, (unsigned)index);
+    }
+}

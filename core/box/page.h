@@ -1,0 +1,97 @@
+/*
+ * page.h - a run of equal blocks and who owns it: the accounting of blocks.
+ *
+ * owns:      the allocation bitmaps, and each owner's lists of pages
+ * threads:   everything of one struct tide_pages under its lock, by whatever
+ *            thread; a page's owner never changes while it has blocks
+ * invariant: used = set bits <= bump <= blocks; a bit is set from refill to flush,
+ *            so a block that waits in a magazine counts as used here;
+ *            pages->slack = sum of its pages' slack
+ * uses:      sizeclass, segment, pagemap, key, diag
+ * used by:   remote, magazine, tiny, mid, large, heap, purge
+ * not here:  header words (mid), marks (tiny), who waits in which magazine
+ * test:      tests/test_page.c
+ *
+ * The allocation bit is the last word on every block: a free of a block whose bit
+ * is clear is a double free, whatever its header or mark says.
+ */
+#ifndef TIDE_BOX_PAGE_H
+#define TIDE_BOX_PAGE_H
+
+#include "box/cpu.h"
+#include "box/def.h"
+#include "box/lock.h"
+#include "box/pagemap.h"
+#include "box/sizeclass.h"
+
+/* The pages of one class of one owner. */
+struct tide_bin {
+    struct tide_page *head, *tail; /* pages with free blocks; refill takes from the head */
+    struct tide_page *full;
+    uint64_t used;  /* blocks out of the pages: live or in a magazine */
+    uint64_t taken; /* blocks ever taken */
+    uint64_t pages;
+};
+
+struct tide_batch;
+
+/* What an owner (a thread's heap, a first-class heap) has, under its lock but for
+ * the inbox: pushed to by everybody, emptied under the lock. */
+struct tide_pages {
+    struct tide_lock lock;
+    uint32_t owner; /* id | generation << 16; written under the lock */
+    uint64_t slack;
+    struct tide_bin bin[TIDE_KINDS][TIDE_CLASSES_MAX];
+    _Atomic(struct tide_batch *) inbox __attribute__((aligned(2 * TIDE_LINE)));
+    _Atomic int64_t inbox_bytes;
+    _Atomic bool parked; /* nobody allocates from it: the freeing thread drains it */
+};
+
+enum { TIDE_OWNER_IDS = 65536, TIDE_OWNER_BITS = 16, TIDE_OWNER_MASK = 0xffffff };
+
+/* Every owner that ever was, by id; entries are published once and stay. */
+extern _Atomic(struct tide_pages *) tide_page_owner[TIDE_OWNER_IDS];
+
+/* The owner's pages, or NULL when that generation is gone. */
+struct tide_pages *tide_page_find_owner(uint32_t owner);
+
+/* Takes up to `want` blocks of a class, at least one unless memory is out.
+ * *zeroed (if not NULL): the last block taken reads as zero. Lock held. */
+unsigned tide_page_refill(struct tide_pages *pages, enum tide_kind kind, unsigned cls, void **out,
+                          unsigned want, bool *zeroed);
+
+/* Gives blocks back to their pages, all of this owner. A block that is not out is
+ * reported as misuse of `call` and left alone. Lock held. */
+void tide_page_flush(struct tide_pages *pages, void *const *blocks, unsigned n, const char *call);
+
+/* Gives the memory of the page's free blocks back. Bytes. Lock held. */
+size_t tide_page_purge(struct tide_pages *pages, struct tide_page *page);
+
+/* Gives every page back, live blocks or not. Lock held. */
+void tide_page_destroy(struct tide_pages *pages);
+
+/* Reports misuse of a block or of a place in this page; page may be NULL. */
+void tide_page_report(const struct tide_page *page, const void *p, const char *what,
+                      const char *call, const char *state);
+
+TIDE_INLINE size_t tide_page_usable(const struct tide_page *page)
+{
+    return page->stride - page->lead;
+}
+
+/* Index of the block that starts at p; -1 when none can start there. */
+TIDE_INLINE int tide_page_index(const struct tide_page *page, uintptr_t p)
+{
+    uint64_t offset = p - page->lead - tide_page_base(page);
+    uint64_t index = tide_cpu_mulhi(offset, page->recip);
+    return index < page->blocks && index * page->stride == offset ? (int)index : -1;
+}
+
+/* True when block `index` is out of the page. */
+TIDE_INLINE bool tide_page_is_out(struct tide_page *page, unsigned index)
+{
+    uint64_t word = atomic_load_explicit(&tide_page_bits(page)[index / 64], memory_order_relaxed);
+    return (word >> index % 64 & 1) != 0;
+}
+
+#endif

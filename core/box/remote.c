@@ -1,0 +1,163 @@
+/* remote.c - see remote.h */
+#include "box/remote.h"
+
+#include "box/meta.h"
+#include "box/stat.h"
+
+_Static_assert(sizeof(struct tide_batch) == 512, "a batch is eight lines");
+
+static struct tide_lock remote_pool_lock;
+static struct tide_batch *remote_pool; /* empty batches, under remote_pool_lock */
+
+void tide_remote_fork(enum tide_fork phase)
+{
+    tide_lock_fork(&remote_pool_lock, phase);
+}
+
+static struct tide_batch *remote_batch_take(uint32_t owner)
+{
+    tide_lock_take(&remote_pool_lock);
+    struct tide_batch *batch = remote_pool;
+    if (batch != NULL)
+        remote_pool = batch->next;
+    tide_lock_drop(&remote_pool_lock);
+    if (batch == NULL)
+        batch = tide_meta_take(sizeof *batch);
+    if (batch == NULL)
+        return NULL;
+    TIDE_RELAXED_SET(&batch->count, 0);
+    batch->owner = owner;
+    batch->bytes = 0;
+    batch->next = NULL;
+    return batch;
+}
+
+static void remote_batch_return(struct tide_batch *batch)
+{
+    TIDE_RELAXED_SET(&batch->count, 0);
+    tide_lock_take(&remote_pool_lock);
+    batch->next = remote_pool;
+    remote_pool = batch;
+    tide_lock_drop(&remote_pool_lock);
+}
+
+bool tide_remote_drain(struct tide_pages *pages)
+{
+    if (atomic_load_explicit(&pages->inbox, memory_order_relaxed) == NULL)
+        return false;
+    struct tide_batch *batch = atomic_exchange_explicit(&pages->inbox, NULL, memory_order_acquire);
+    bool any = batch != NULL;
+    while (batch != NULL) {
+        struct tide_batch *next = batch->next;
+        atomic_fetch_sub_explicit(&pages->inbox_bytes, (int64_t)batch->bytes, memory_order_relaxed);
+        if (batch->owner == pages->owner)
+            tide_page_flush(pages, batch->block, batch->count, "free");
+        remote_batch_return(batch);
+        batch = next;
+    }
+    return any;
+}
+
+/* The owner sleeps, or is gone: whoever frees empties the inbox when it is over
+ * its bound. When somebody holds the lock, that one is at work on these pages. */
+static void remote_relieve(struct tide_pages *pages, int64_t bytes)
+{
+    bool parked = atomic_load_explicit(&pages->parked, memory_order_relaxed);
+    if (!parked && bytes <= TIDE_INBOX_BYTES)
+        return;
+    if (tide_lock_try(&pages->lock)) {
+        tide_remote_drain(pages);
+        tide_lock_drop(&pages->lock);
+    }
+}
+
+static void remote_hand_over(struct tide_batch *batch)
+{
+    struct tide_pages *pages = tide_page_find_owner(batch->owner);
+    if (pages == NULL) {
+        remote_batch_return(batch);
+        return;
+    }
+    int64_t bytes = (int64_t)batch->bytes;
+    bytes += atomic_fetch_add_explicit(&pages->inbox_bytes, bytes, memory_order_relaxed);
+    struct tide_batch *head = atomic_load_explicit(&pages->inbox, memory_order_relaxed);
+    do
+        batch->next = head;
+    while (!atomic_compare_exchange_weak_explicit(&pages->inbox, &head, batch, memory_order_release,
+                                                  memory_order_relaxed));
+    TIDE_STAT_ADD(remote_batches, 1);
+    remote_relieve(pages, bytes);
+}
+
+void tide_remote_give(uint32_t owner, void *block)
+{
+    struct tide_pages *pages = tide_page_find_owner(owner);
+    if (pages == NULL)
+        return;
+    tide_lock_take(&pages->lock);
+    if (pages->owner == owner)
+        tide_page_flush(pages, &block, 1, "free");
+    tide_lock_drop(&pages->lock);
+}
+
+void tide_remote_put(struct tide_outbox *outbox, const struct tide_page *page, void *block)
+{
+    uint32_t owner = atomic_load_explicit(&page->owner, memory_order_relaxed);
+    struct tide_batch **slot = &outbox->slot[owner % TIDE_OUTBOX_SLOTS];
+    struct tide_batch *batch = *slot;
+    if (batch != NULL && batch->owner != owner) {
+        TIDE_RELAXED_SET(slot, NULL);
+        remote_hand_over(batch);
+        batch = NULL;
+    }
+    if (batch == NULL) {
+        batch = remote_batch_take(owner);
+        if (batch == NULL) {
+            tide_remote_give(owner, block);
+            return;
+        }
+        __atomic_store_n(slot, batch, __ATOMIC_RELEASE);
+    }
+    uint32_t count = batch->count;
+    batch->bytes += page->stride;
+    TIDE_RELAXED_SET(&batch->block[count], block);
+    __atomic_store_n(&batch->count, count + 1, __ATOMIC_RELEASE);
+    if (count + 1 == TIDE_BATCH_BLOCKS || batch->bytes >= TIDE_BATCH_BYTES) {
+        TIDE_RELAXED_SET(slot, NULL);
+        remote_hand_over(batch);
+    }
+}
+
+void tide_remote_flush(struct tide_outbox *outbox)
+{
+    for (int i = 0; i < TIDE_OUTBOX_SLOTS; i++) {
+        struct tide_batch *batch = outbox->slot[i];
+        TIDE_RELAXED_SET(&outbox->slot[i], NULL);
+        if (batch != NULL)
+            remote_hand_over(batch);
+    }
+}
+
+static void remote_each(const struct tide_batch *batch, tide_remote_visit *visit, void *context)
+{
+    uint32_t count = __atomic_load_n(&batch->count, __ATOMIC_ACQUIRE);
+    for (uint32_t i = 0; i < count && i < TIDE_BATCH_BLOCKS; i++)
+        visit(context, TIDE_RELAXED_GET(&batch->block[i]));
+}
+
+void tide_remote_each_out(const struct tide_outbox *outbox, tide_remote_visit *visit, void *context)
+{
+    for (int i = 0; i < TIDE_OUTBOX_SLOTS; i++) {
+        const struct tide_batch *batch = __atomic_load_n(&outbox->slot[i], __ATOMIC_ACQUIRE);
+        if (batch != NULL)
+            remote_each(batch, visit, context);
+    }
+}
+
+void tide_remote_each_in(const struct tide_pages *pages, tide_remote_visit *visit, void *context)
+{
+    const struct tide_batch *batch = atomic_load_explicit(&pages->inbox, memory_order_acquire);
+    for (; batch != NULL; batch = batch->next)
+        if (batch->owner == pages->owner)
+            remote_each(batch, visit, context);
+}

@@ -1,0 +1,62 @@
+/*
+ * remote.h - blocks freed by a thread that does not own them.
+ *
+ * owns:      batches: arrays of pointers in near memory, never links in blocks
+ * threads:   an outbox belongs to one thread; an inbox takes pushes from all and
+ *            is emptied under its owner's lock
+ * invariant: a block waits in at most one batch; an outbox slot holds blocks of
+ *            one owner, at most TIDE_BATCH_BLOCKS or TIDE_BATCH_BYTES
+ * uses:      page, meta, stat
+ * used by:   magazine, heap, purge, route
+ * not here:  what makes a block remote (route), header words (mid)
+ * test:      tests/test_remote.c
+ *
+ * One atomic push hands over a whole batch. Batches that outlive their owner (a
+ * destroyed heap) are dropped: the blocks went with it.
+ */
+#ifndef TIDE_BOX_REMOTE_H
+#define TIDE_BOX_REMOTE_H
+
+#include "box/page.h"
+
+enum {
+    TIDE_BATCH_BLOCKS = 61,
+    TIDE_BATCH_BYTES = 128 << 10,
+    TIDE_INBOX_BYTES = 1 << 20, /* above it the pusher empties the inbox if it can */
+    TIDE_OUTBOX_SLOTS = 8
+};
+
+struct tide_batch {
+    struct tide_batch *next; /* in an inbox, or in the pool of empty ones */
+    uint32_t owner;
+    uint32_t count;
+    uint64_t bytes;
+    void *block[TIDE_BATCH_BLOCKS];
+};
+
+struct tide_outbox {
+    struct tide_batch *slot[TIDE_OUTBOX_SLOTS]; /* written by its thread, read by statistics */
+};
+
+/* Puts a block of `page` into the outbox; hands its batch over when it is full.
+ * Without memory for a batch the block is given to its owner directly. */
+void tide_remote_put(struct tide_outbox *outbox, const struct tide_page *page, void *block);
+
+/* Hands over everything that waits in the outbox. */
+void tide_remote_flush(struct tide_outbox *outbox);
+
+/* Gives one block to its owner's page, under the owner's lock. */
+void tide_remote_give(uint32_t owner, void *block);
+
+/* Empties the inbox into the pages. Lock held. Returns whether there was anything. */
+bool tide_remote_drain(struct tide_pages *pages);
+
+/* Calls visit for each block that waits in the outbox, or in the inbox (lock held). */
+typedef void tide_remote_visit(void *context, const void *block);
+void tide_remote_each_out(const struct tide_outbox *outbox, tide_remote_visit *visit,
+                          void *context);
+void tide_remote_each_in(const struct tide_pages *pages, tide_remote_visit *visit, void *context);
+
+void tide_remote_fork(enum tide_fork phase);
+
+#endif

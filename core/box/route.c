@@ -1,0 +1,319 @@
+/* route.c - see route.h: the slow halves */
+#include "box/route.h"
+
+#include "box/foreign.h"
+#include "box/large.h"
+#include "box/life.h"
+#include "box/purge.h"
+
+/* A thread inside the slow path points at tide_cache_slow, so that a signal handler
+ * that comes back here is seen. `before` is where the thread pointed. */
+struct route_visit {
+    const struct tide_cache *before;
+    struct tide_cache *cache; /* the thread's own, or NULL: use the shared heap */
+};
+
+static struct route_visit route_enter(struct tide_cache *before)
+{
+    struct route_visit visit = {before, before};
+    if (before == &tide_cache_empty) {
+        tide_self_set(before);
+        visit.cache = tide_life_attach();
+        if (visit.cache != NULL)
+            visit.before = visit.cache;
+    } else if (before == &tide_cache_slow) {
+        tide_diag_fatal("malloc or free called by a signal handler that interrupted "
+                        "the slow path of malloc or free");
+    } else if (before == &tide_cache_busy || before == &tide_cache_dead) {
+        visit.cache = NULL;
+    }
+    tide_self_set(&tide_cache_slow);
+    return visit;
+}
+
+static void route_leave(const struct route_visit *visit)
+{
+    tide_self_set(visit->before);
+}
+
+static struct tide_pages *route_pages(const struct route_visit *visit)
+{
+    if (visit->cache != NULL)
+        return visit->cache->pages;
+    struct tide_heap *shared = tide_heap_shared();
+    return shared != NULL ? &shared->pages : NULL;
+}
+
+/* --- taking ------------------------------------------------------------------- */
+
+/* One block straight from the pages, ready for its user. */
+static void *route_take_one(struct tide_pages *pages, enum tide_kind kind, unsigned cls,
+                            bool *zeroed)
+{
+    void *block = NULL;
+    tide_lock_take(&pages->lock);
+    if (pages->bin[kind][cls].head == NULL)
+        tide_remote_drain(pages);
+    unsigned got = tide_page_refill(pages, kind, cls, &block, 1, zeroed);
+    tide_lock_drop(&pages->lock);
+    if (got == 0)
+        return NULL;
+    if (kind == TIDE_KIND_TINY)
+        tide_tiny_clear_mark(block);
+    if (kind == TIDE_KIND_MID) {
+        tide_mid_guard(&block, 1);
+        tide_mid_set_live(tide_pagemap_find((uintptr_t)block), block, pages->owner, cls);
+    }
+    return block;
+}
+
+/* A block for the thread's own use, through its magazine. */
+static void *route_take_cached(struct tide_cache *cache, enum tide_kind kind, unsigned cls)
+{
+    unsigned slot = tide_slot_of(kind, cls);
+    struct tide_magazine *magazine = tide_cache_magazine(cache, slot);
+    if (magazine->top == magazine->base) {
+        if (!tide_magazine_fill(cache, slot))
+            return NULL;
+        if (kind == TIDE_KIND_MID)
+            tide_mid_guard(magazine->base, (unsigned)(magazine->top - magazine->base));
+    }
+    void *block = magazine->top[-1];
+    TIDE_RELAXED_SET(&magazine->top, magazine->top - 1);
+    if (kind == TIDE_KIND_TINY)
+        tide_tiny_clear_mark(block);
+    else
+        tide_mid_set_live(tide_pagemap_find((uintptr_t)block), block, cache->owner, cls);
+    return block;
+}
+
+static void *route_take_visit(const struct route_visit *visit, struct tide_pages *pages,
+                              enum tide_kind kind, unsigned cls, bool *zeroed)
+{
+    bool unknown;
+    if (zeroed == NULL)
+        zeroed = &unknown;
+    *zeroed = false;
+    if (pages == NULL && visit->cache != NULL && kind <= TIDE_KIND_MID)
+        return route_take_cached(visit->cache, kind, cls);
+    if (pages == NULL)
+        pages = route_pages(visit);
+    return pages != NULL ? route_take_one(pages, kind, cls, zeroed) : NULL;
+}
+
+void *tide_route_take(struct tide_pages *pages, enum tide_kind kind, unsigned cls, bool *zeroed)
+{
+    struct route_visit visit = route_enter(tide_self);
+    void *block = route_take_visit(&visit, pages, kind, cls, zeroed);
+    if (block == NULL && tide_purge_all(0) > 0)
+        block = route_take_visit(&visit, pages, kind, cls, zeroed);
+    route_leave(&visit);
+    if (TIDE_UNLIKELY(block == NULL))
+        errno = ENOMEM;
+    return block;
+}
+
+static void *route_take_mapping(struct tide_pages *pages, size_t size, size_t align, bool *zeroed)
+{
+    struct route_visit visit = route_enter(tide_self);
+    if (pages == NULL)
+        pages = route_pages(&visit);
+    void *block = NULL;
+    if (pages != NULL)
+        block = tide_large_map(size, align, pages->owner, zeroed);
+    if (block == NULL && pages != NULL && tide_purge_all(0) > 0)
+        block = tide_large_map(size, align, pages->owner, zeroed);
+    route_leave(&visit);
+    if (block == NULL)
+        errno = ENOMEM;
+    return block;
+}
+
+void *tide_route_take_large(struct tide_pages *pages, size_t size, size_t align, bool *zeroed)
+{
+    bool unknown;
+    if (zeroed == NULL)
+        zeroed = &unknown;
+    if (size > PTRDIFF_MAX) {
+        errno = ENOMEM;
+        return NULL;
+    }
+    int cls = tide_sizeclass_aligned(TIDE_KIND_LARGE, size, align);
+    if (cls >= 0)
+        return tide_route_take(pages, TIDE_KIND_LARGE, (unsigned)cls, zeroed);
+    return route_take_mapping(pages, size, align, zeroed);
+}
+
+void *tide_route_take_aligned(struct tide_pages *pages, size_t size, size_t align)
+{
+    tide_life_start(); /* for tiny_max */
+    enum tide_kind kind = size <= tide_sizeclass.tiny_max ? TIDE_KIND_TINY : TIDE_KIND_MIDAL;
+    int cls = size <= TIDE_MID_TOP ? tide_sizeclass_aligned(kind, size, align) : -1;
+    if (cls >= 0)
+        return tide_route_take(pages, kind, (unsigned)cls, NULL);
+    return tide_route_take_large(pages, size, align, NULL);
+}
+
+TIDE_COLD static void route_report_twice(void *twice)
+{
+    struct tide_block block;
+    tide_judge(twice, &block);
+    block.fault.what = "double free";
+    block.fault.call = "malloc";
+    block.fault.state = "live";
+    tide_diag_misuse(&block.fault);
+}
+
+/* Mid is far and its words are in the shadow table: malloc and free from the deep
+ * magazines, without a touch of the far line. False and NULL: not that simple. */
+static void *route_malloc_far(struct tide_cache *cache, size_t size)
+{
+    const struct tide_window *window = &tide_windows[TIDE_KIND_MID];
+    struct tide_magazine *magazine =
+        tide_cache_magazine(cache, TIDE_TINY_ALL + tide_sizeclass_mid(size));
+    if ((window->mode & TIDE_MODE_SHADOW) == 0 || magazine->top == magazine->base)
+        return NULL;
+    char *block = magazine->top[-1];
+    if (!tide_window_holds(window, (uintptr_t)block))
+        return NULL;
+    uint64_t *at = tide_mid_word_at(window, block), word = tide_route_word(magazine, block);
+    if (*at == word)
+        return NULL;
+    tide_self_set(&tide_cache_busy);
+    TIDE_RELAXED_SET(&magazine->top, magazine->top - 1);
+    tide_self_set(cache);
+    *at = word;
+    return block;
+}
+
+TIDE_NOINLINE void *tide_route_malloc_slow(struct tide_cache *cache, size_t size, void *twice)
+{
+    tide_self_set(cache); /* the fast path may have left it busy */
+    if (cache->deep != NULL && size > tide_sizeclass.tiny_max && size <= TIDE_MID_TOP) {
+        void *block = route_malloc_far(cache, size);
+        if (block != NULL)
+            return block;
+    }
+    if (cache == &tide_cache_empty) {
+        struct route_visit visit = route_enter(cache); /* the class tables are there after it */
+        route_leave(&visit);
+    }
+    if (TIDE_UNLIKELY(twice != NULL))
+        route_report_twice(twice);
+    if (size <= tide_sizeclass.tiny_max)
+        return tide_route_take(NULL, TIDE_KIND_TINY, tide_sizeclass_tiny(size), NULL);
+    if (size <= TIDE_MID_TOP)
+        return tide_route_take(NULL, TIDE_KIND_MID, tide_sizeclass_mid(size), NULL);
+    return tide_route_take_large(NULL, size, 1, NULL);
+}
+
+/* --- freeing ------------------------------------------------------------------- */
+
+static void route_push(struct tide_cache *cache, const struct tide_page *page, void *p)
+{
+    unsigned slot = tide_slot_of(page->kind, page->cls);
+    struct tide_magazine *magazine = tide_cache_magazine(cache, slot);
+    if (magazine->top == magazine->lim)
+        tide_magazine_spill(cache, slot);
+    TIDE_RELAXED_SET(magazine->top, p);
+    TIDE_RELAXED_SET(&magazine->top, magazine->top + 1);
+}
+
+/* A live block: to the own magazine, to another heap, or to its page at once. */
+static void route_free_live(const struct route_visit *visit, const struct tide_block *block,
+                            void *p)
+{
+    bool cached = block->kind == TIDE_KIND_TINY || block->kind == TIDE_KIND_MID;
+    bool own = cached && visit->cache != NULL && block->owner == visit->cache->owner;
+    if (block->page == NULL) {
+        tide_large_unmap(p);
+        return;
+    }
+    if (block->kind == TIDE_KIND_TINY)
+        tide_tiny_set_mark(p);
+    if (block->kind == TIDE_KIND_MID)
+        tide_mid_set_freed(block->window, p, own ? TIDE_MID_FREED : TIDE_MID_REMOTE);
+    if (own)
+        route_push(visit->cache, block->page, p);
+    else if (cached && visit->cache != NULL)
+        tide_remote_put(visit->cache->outbox, block->page, p);
+    else
+        tide_remote_give(block->owner, p);
+}
+
+/* Reports what is wrong, unless it is foreign memory with an excuse. */
+TIDE_COLD static void route_report(struct tide_block *block, const void *p, const char *call)
+{
+    if (block->foreign && tide_foreign_excuse(p))
+        return;
+    block->fault.call = call;
+    tide_diag_misuse(&block->fault);
+}
+
+/* The other half of route_malloc_far. False: not that simple. */
+static bool route_free_far(struct tide_cache *cache, void *p)
+{
+    const struct tide_window *window = &tide_windows[TIDE_KIND_MID];
+    if ((window->mode & TIDE_MODE_SHADOW) == 0 || !tide_window_holds(window, (uintptr_t)p))
+        return false;
+    const struct tide_page *page = tide_window_page(window, (uintptr_t)p);
+    if (atomic_load_explicit(&page->owner, memory_order_relaxed) != cache->owner)
+        return false;
+    struct tide_magazine *magazine =
+        tide_cache_magazine(cache, tide_slot_of(TIDE_KIND_MID, page->cls));
+    uint64_t *at = tide_mid_word_at(window, p), word = tide_route_word(magazine, p);
+    if (*at != word || magazine->top == magazine->lim)
+        return false;
+    *at = word ^ magazine->free_turn;
+    tide_self_set(&tide_cache_busy);
+    TIDE_RELAXED_SET(magazine->top, p);
+    TIDE_RELAXED_SET(&magazine->top, magazine->top + 1);
+    tide_self_set(cache);
+    return true;
+}
+
+TIDE_NOINLINE void tide_route_free_slow(struct tide_cache *cache, void *p, const char *call)
+{
+    struct tide_block block;
+    if (p == NULL)
+        return;
+    if (cache->deep != NULL && route_free_far(cache, p))
+        return;
+    struct route_visit visit = route_enter(cache);
+    if (TIDE_LIKELY(tide_judge(p, &block)))
+        route_free_live(&visit, &block, p);
+    else
+        route_report(&block, p, call);
+    route_leave(&visit);
+}
+
+TIDE_NOINLINE void tide_route_free_full(struct tide_cache *cache, void *p)
+{
+    struct route_visit visit = route_enter(cache);
+    const struct tide_window *window = tide_pagemap_find((uintptr_t)p);
+    TIDE_CHECK(visit.cache != NULL && window != NULL);
+    route_push(visit.cache, tide_window_page(window, (uintptr_t)p), p);
+    route_leave(&visit);
+}
+
+bool tide_route_inspect(const void *p, struct tide_block *out, const char *call)
+{
+    struct route_visit visit = route_enter(tide_self);
+    bool live = tide_judge(p, out);
+    if (!live && call != NULL) {
+        out->foreign = false; /* no excuse: there is nothing to leak */
+        route_report(out, p, call);
+    }
+    route_leave(&visit);
+    return live;
+}
+
+void tide_route_flush_thread(void)
+{
+    struct route_visit visit = route_enter(tide_self);
+    if (visit.cache != NULL) {
+        tide_magazine_empty(visit.cache);
+        tide_remote_flush(visit.cache->outbox);
+    }
+    route_leave(&visit);
+}

@@ -1,0 +1,108 @@
+/*
+ * route.h - size -> pool, pointer -> pool: malloc and free, whole.
+ *
+ * owns:      nothing
+ * threads:   any
+ * invariant: first match wins: size <= tiny_max Tiny, <= 32 KiB Mid, else Large;
+ *            alignment above 16 goes to pages without headers in the same tier
+ * uses:      tiny, mid, life, judge
+ * used by:   heaps, api, override
+ * not here:  C semantics of zero sizes, overflow and errno beyond malloc (api)
+ * test:      tests/test_route.c
+ */
+#ifndef TIDE_BOX_ROUTE_H
+#define TIDE_BOX_ROUTE_H
+
+#include "box/judge.h"
+#include "box/mid.h"
+#include "box/tiny.h"
+
+/* The rest of malloc; `cache` is what tide_self was. `twice`: a block that was found
+ * live in a magazine, or NULL. Sets errno when it returns NULL. */
+void *tide_route_malloc_slow(struct tide_cache *cache, size_t size, void *twice);
+
+/* The rest of free: whatever is not an own, live block of Tiny or Mid. `call` names
+ * the function in messages. */
+void tide_route_free_slow(struct tide_cache *cache, void *p, const char *call);
+
+/* Free of an own block, already turned into a free one, whose magazine is full. */
+void tide_route_free_full(struct tide_cache *cache, void *p);
+
+/* A block in an explicit place: kind and class, of the thread's heap, or of `pages`
+ * if not NULL. *zeroed (if not NULL): it reads as zero. */
+void *tide_route_take(struct tide_pages *pages, enum tide_kind kind, unsigned cls, bool *zeroed);
+
+/* A block of Large of at least size bytes; the same pages and zeroed. */
+void *tide_route_take_large(struct tide_pages *pages, size_t size, size_t align, bool *zeroed);
+
+/* A block whose address is a multiple of align, a power of two above 16. */
+void *tide_route_take_aligned(struct tide_pages *pages, size_t size, size_t align);
+
+/* Judges p on the slow path and reports a fault as one of `call`. */
+bool tide_route_inspect(const void *p, struct tide_block *out, const char *call);
+
+/* Gives what the calling thread holds to the pages: magazines and outbox. */
+void tide_route_flush_thread(void);
+
+/* The checked word of a block that a magazine's slot describes. */
+TIDE_INLINE uint64_t tide_route_word(const struct tide_magazine *magazine, const void *p)
+{
+    return magazine->live ^ ((uintptr_t)p * tide_key.multiplier & magazine->mask);
+}
+
+TIDE_INLINE void *tide_route_malloc(size_t size)
+{
+    struct tide_cache *cache = tide_self;
+    if (TIDE_UNLIKELY(size > TIDE_MID_TOP))
+        return tide_route_malloc_slow(cache, size, NULL);
+    struct tide_magazine *magazine = &cache->slot[tide_sizeclass_slot(size)];
+    __asm__("" : "+r"(magazine)); /* one address, computed once */
+    tide_self_set(&tide_cache_busy);
+    void **top = TIDE_RELAXED_GET(&magazine->top);
+    if (TIDE_UNLIKELY(top == magazine->base))
+        return tide_route_malloc_slow(cache, size, NULL);
+    char *block = top[-1];
+    TIDE_RELAXED_SET(&magazine->top, top - 1);
+    tide_self_set(cache);
+    uint64_t word = tide_route_word(magazine, block) ^ magazine->take_turn;
+    /* Handed out already: an old header was written back and freed. */
+    if (TIDE_UNLIKELY(tide_mid_load(block + magazine->at) == word))
+        return tide_route_malloc_slow(cache, size, block);
+    tide_mid_store(block + magazine->at, word);
+    return block;
+}
+
+/* Tiny and Mid go the same way, so that no branch depends on which it is: the page
+ * says whose the block is and that one starts here, the checked word that it is
+ * live. Whatever does not fit goes to the judge. That the offset is a multiple of
+ * the stride takes one multiplication: Lemire, Kaser, Kurz, "Faster remainder by
+ * direct computation" (2019). */
+TIDE_INLINE void tide_route_free(void *p)
+{
+    struct tide_cache *cache = tide_self;
+    size_t size = atomic_load_explicit(&tide_arena.size, memory_order_acquire);
+    size_t offset = (uintptr_t)p - tide_arena.base;
+    if (TIDE_UNLIKELY(offset >= size))
+        return tide_route_free_slow(cache, p, "free");
+    struct tide_page *page = &tide_arena.pages[offset >> TIDE_SHIFT_SMALL];
+    offset = (offset & (((size_t)1 << TIDE_SHIFT_SMALL) - 1)) - page->lead;
+    if (TIDE_UNLIKELY(atomic_load_explicit(&page->owner, memory_order_relaxed) != cache->owner ||
+                      offset >= TIDE_RELAXED_GET(&page->limit) ||
+                      offset * page->recip >= page->recip))
+        return tide_route_free_slow(cache, p, "free");
+    struct tide_magazine *magazine = (struct tide_magazine *)((char *)cache + page->magazine);
+    uint64_t word = tide_route_word(magazine, p);
+    uint8_t found = tide_mid_load((char *)p + magazine->at) == word;
+    if (TIDE_UNLIKELY(found != magazine->headed))
+        return tide_route_free_slow(cache, p, "free");
+    tide_mid_store((char *)p + magazine->at, word ^ magazine->free_turn);
+    tide_self_set(&tide_cache_busy);
+    void **top = TIDE_RELAXED_GET(&magazine->top);
+    if (TIDE_UNLIKELY(top == magazine->lim))
+        return tide_route_free_full(cache, p);
+    TIDE_RELAXED_SET(top, p);
+    TIDE_RELAXED_SET(&magazine->top, top + 1);
+    tide_self_set(cache);
+}
+
+#endif

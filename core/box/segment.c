@@ -1,0 +1,373 @@
+/* segment.c - see segment.h */
+#include "box/segment.h"
+
+#include "box/cpu.h"
+#include "box/diag.h"
+#include "box/meta.h"
+#include "box/stat.h"
+#include "box/vmem.h"
+
+static const struct segment_shape {
+    uint8_t shift;
+    uint8_t lead;   /* bytes at the front of a window that are before any block */
+    uint16_t words; /* words of the largest bitmap, when it is not in the descriptor */
+    uint16_t step;  /* segments committed at once, at first */
+} segment_shape[TIDE_KINDS] = {
+    [TIDE_KIND_TINY] = {TIDE_SHIFT_SMALL, 0, 256, 8},
+    [TIDE_KIND_MID] = {TIDE_SHIFT_SMALL, 16, 0, 4},
+    [TIDE_KIND_MIDAL] = {TIDE_SHIFT_SMALL, 0, 0, 4},
+    [TIDE_KIND_LARGE] = {TIDE_SHIFT_LARGE, 0, 0, 1},
+};
+
+/* The free segments of one kind. Dirty ones are kept in the order in which they
+ * became free: taken from the head (warm), decommitted from the tail. */
+struct segment_pool {
+    struct tide_lock lock;
+    struct tide_page *dirty, *oldest, *clean;
+    unsigned window; /* the one that is being filled, once there is one */
+    bool opened;
+};
+
+static struct segment_pool segment_pool[TIDE_KINDS];
+static struct tide_source segment_mid = {.ops = &tide_source_near, .node = -1};
+static bool segment_shadow_on;
+static struct tide_lock segment_window_lock; /* the arena, and the slots of further windows */
+static _Atomic size_t segment_retain = 4 << 20;
+
+void tide_segment_start(const struct tide_source *mid, bool shadow)
+{
+    segment_mid = *mid;
+    segment_shadow_on = shadow;
+}
+
+const struct tide_source *tide_segment_source(void)
+{
+    return &segment_mid;
+}
+
+bool tide_segment_shadow(void)
+{
+    return segment_shadow_on;
+}
+
+uint8_t tide_segment_mid_mode(void)
+{
+    return (segment_shadow_on ? TIDE_MODE_SHADOW : 0) |
+           (segment_mid.delay != 0 ? TIDE_MODE_MODEL : 0);
+}
+
+void tide_segment_set_retain(size_t bytes)
+{
+    atomic_store_explicit(&segment_retain, bytes, memory_order_relaxed);
+}
+
+size_t tide_segment_retain_limit(void)
+{
+    size_t least = atomic_load_explicit(&segment_retain, memory_order_relaxed);
+    return tide_max(least, TIDE_STAT_GET(peak) / 20);
+}
+
+void tide_segment_fork(enum tide_fork phase)
+{
+    for (int kind = 0; kind < TIDE_KINDS; kind++)
+        tide_lock_fork(&segment_pool[kind].lock, phase);
+    tide_lock_fork(&segment_window_lock, phase);
+}
+
+static bool segment_is_mid(enum tide_kind kind)
+{
+    return kind == TIDE_KIND_MID || kind == TIDE_KIND_MIDAL;
+}
+
+/* In the arena: half of it is Tiny's, half Mid's. */
+static bool segment_in_arena(enum tide_kind kind)
+{
+    return kind == TIDE_KIND_TINY || kind == TIDE_KIND_MID;
+}
+
+/* How much address space a window asks for: four times the memory of the machine,
+ * and under a limit a small part of it: further windows follow as they are needed. */
+static size_t segment_window_size(enum tide_kind kind, bool primary)
+{
+    size_t segment = (size_t)1 << segment_shape[kind].shift;
+    size_t limit = tide_vmem_limit();
+    size_t size = (size_t)64 << 30;
+    while (size < 4 * tide_vmem_physical() && size < (size_t)16 << 40)
+        size *= 2;
+    if (tide_cpu_on_valgrind())
+        size = tide_min(size, (size_t)8 << 30);
+    if (limit != SIZE_MAX)
+        size = tide_min(size, limit / (primary && segment_in_arena(kind) ? 64 : 16));
+    return tide_max(tide_align_down(size, segment), segment);
+}
+
+/* Bytes of the tables of a window, each page-aligned. */
+struct segment_plan {
+    size_t area, pages, bits, shadow;
+};
+
+static struct segment_plan segment_plan(enum tide_kind kind, size_t area)
+{
+    size_t count = area >> segment_shape[kind].shift, page = tide_vmem_page_size();
+    bool shadow = kind == TIDE_KIND_MID && segment_shadow_on;
+    return (struct segment_plan){
+        .area = area,
+        .pages = tide_align_up(count * sizeof(struct tide_page), page),
+        .bits = tide_align_up(count * segment_shape[kind].words * sizeof(uint64_t), page),
+        .shadow = shadow ? tide_align_up((area >> TIDE_SHADOW_SHIFT) * sizeof(uint64_t), page) : 0,
+    };
+}
+
+static uint8_t segment_mode(enum tide_kind kind)
+{
+    if (kind == TIDE_KIND_MID)
+        return tide_segment_mid_mode();
+    return kind == TIDE_KIND_MIDAL ? tide_segment_mid_mode() & TIDE_MODE_MODEL : 0;
+}
+
+/* Writes down a window whose parts are reserved. */
+static void segment_describe(unsigned index, enum tide_kind kind, char *area,
+                             const struct segment_plan *plan, char *pages, char *rest)
+{
+    struct tide_window *window = &tide_windows[index];
+    window->base = (uintptr_t)area;
+    window->first = window->base + segment_shape[kind].lead;
+    window->reserved = plan->area;
+    window->pages = (struct tide_page *)pages;
+    window->bits = (_Atomic uint64_t *)rest;
+    window->shadow = plan->shadow != 0 ? (uint64_t *)(rest + plan->bits) : NULL;
+    window->kind = (uint8_t)kind;
+    window->shift = segment_shape[kind].shift;
+    window->words = segment_shape[kind].words;
+    window->mode = segment_mode(kind);
+    window->delay = segment_mid.delay;
+    if (segment_is_mid(kind) && tide_source_place(&segment_mid, area, plan->area) != 0)
+        TIDE_STAT_ADD(mid_spills, 1);
+}
+
+/* Reserves a window of `kind` into slot `index`; false when there is no room. */
+static bool segment_reserve(enum tide_kind kind, unsigned index)
+{
+    size_t align = (size_t)1 << segment_shape[kind].shift, gap = tide_vmem_page_size();
+    size_t size = segment_window_size(kind, index < TIDE_KINDS);
+    for (; size >= align; size = tide_align_down(size / 2, align)) {
+        struct segment_plan plan = segment_plan(kind, size);
+        char *raw =
+            tide_vmem_reserve(align + plan.area + gap + plan.pages + plan.bits + plan.shadow);
+        if (raw == NULL)
+            continue;
+        char *area = (char *)tide_align_up((uintptr_t)raw, align);
+        char *pages = area + plan.area + gap; /* a page that nobody may touch lies between */
+        segment_describe(index, kind, area, &plan, pages, pages + plan.pages);
+        return true;
+    }
+    return false;
+}
+
+/* Reserves the arena: the primary windows of Tiny and of Mid. */
+static bool segment_reserve_arena(void)
+{
+    size_t align = (size_t)1 << TIDE_SHIFT_SMALL, gap = tide_vmem_page_size();
+    size_t size = segment_window_size(TIDE_KIND_TINY, true);
+    for (; size >= align; size = tide_align_down(size / 2, align)) {
+        struct segment_plan tiny = segment_plan(TIDE_KIND_TINY, size);
+        struct segment_plan mid = segment_plan(TIDE_KIND_MID, size);
+        size_t pages = 2 * (size >> TIDE_SHIFT_SMALL) * sizeof(struct tide_page);
+        pages = tide_align_up(pages, gap);
+        char *raw =
+            tide_vmem_reserve(align + 2 * size + gap + pages + tiny.bits + mid.bits + mid.shadow);
+        if (raw == NULL)
+            continue;
+        char *area = (char *)tide_align_up((uintptr_t)raw, align);
+        char *table = area + 2 * size + gap, *rest = table + pages;
+        char *mid_table = table + (size >> TIDE_SHIFT_SMALL) * sizeof(struct tide_page);
+        if (tide_vmem_open(table, pages) != 0)
+            return false;
+        segment_describe(TIDE_KIND_TINY, TIDE_KIND_TINY, area, &tiny, table, rest);
+        segment_describe(TIDE_KIND_MID, TIDE_KIND_MID, area + size, &mid, mid_table,
+                         rest + tiny.bits);
+        tide_arena.base = (uintptr_t)area;
+        tide_arena.pages = (struct tide_page *)table;
+        atomic_store_explicit(&tide_arena.size, 2 * size, memory_order_release);
+        return true;
+    }
+    return false;
+}
+
+static bool segment_open_primary(enum tide_kind kind)
+{
+    if (!segment_in_arena(kind))
+        return segment_reserve(kind, kind);
+    tide_lock_take(&segment_window_lock);
+    bool done = tide_windows[kind].base != 0 || segment_reserve_arena();
+    tide_lock_drop(&segment_window_lock);
+    return done;
+}
+
+/* Opens another window for the kind: its primary one first. */
+static bool segment_open(struct segment_pool *pool, enum tide_kind kind)
+{
+    if (!pool->opened) {
+        pool->opened = segment_open_primary(kind);
+        pool->window = kind;
+        return pool->opened;
+    }
+    bool done = false;
+    tide_lock_take(&segment_window_lock);
+    unsigned slot = atomic_load_explicit(&tide_window_count, memory_order_relaxed);
+    if (slot < TIDE_WINDOWS && segment_reserve(kind, slot)) {
+        atomic_store_explicit(&tide_window_count, slot + 1, memory_order_release);
+        pool->window = slot;
+        done = true;
+    }
+    tide_lock_drop(&segment_window_lock);
+    return done;
+}
+
+/* Commits the part of a table that covers bytes [from, to). */
+static bool segment_commit_table(void *table, size_t from, size_t to)
+{
+    size_t page = tide_vmem_page_size();
+    from = tide_align_up(from, page);
+    to = tide_align_up(to, page);
+    if (to > from) {
+        if (tide_vmem_commit((char *)table + from, to - from) != 0)
+            return false;
+        tide_meta_account(to - from);
+    }
+    return true;
+}
+
+/* Moves the window's frontier by at least one segment. */
+static bool segment_grow(struct tide_window *window)
+{
+    size_t have = window->segments, all = window->reserved >> window->shift;
+    size_t step = tide_max(segment_shape[window->kind].step, have / 8);
+    size_t bits = window->words * sizeof(uint64_t);
+    size_t shadow = ((size_t)1 << window->shift >> TIDE_SHADOW_SHIFT) * sizeof(uint64_t);
+    step = tide_min(step, ((size_t)64 << 20 >> window->shift) + 1);
+    for (step = tide_min(step, all - have); step > 0; step /= 2) {
+        size_t now = have + step;
+        if (!segment_commit_table(window->pages, have * TIDE_PAGE_BYTES, now * TIDE_PAGE_BYTES) ||
+            !segment_commit_table(window->bits, have * bits, now * bits))
+            continue;
+        if (window->shadow != NULL &&
+            !segment_commit_table(window->shadow, have * shadow, now * shadow))
+            continue;
+        if (tide_vmem_commit((char *)window->base + (have << window->shift),
+                             step << window->shift) != 0)
+            continue;
+        window->segments = now;
+        atomic_store_explicit(&window->span,
+                              (now << window->shift) - segment_shape[window->kind].lead,
+                              memory_order_release);
+        return true;
+    }
+    return false;
+}
+
+/* A segment that nobody had yet. */
+static struct tide_page *segment_fresh(struct segment_pool *pool, enum tide_kind kind)
+{
+    if (!pool->opened && !segment_open(pool, kind))
+        return NULL;
+    struct tide_window *window = &tide_windows[pool->window];
+    if (window->next == window->segments && !segment_grow(window)) {
+        if (!segment_open(pool, kind))
+            return NULL;
+        window = &tide_windows[pool->window];
+        if (!segment_grow(window))
+            return NULL;
+    }
+    struct tide_page *page = &window->pages[window->next++];
+    page->window = (uint8_t)(window - tide_windows);
+    page->kind = (uint8_t)kind;
+    page->zeroed = 1;
+    return page;
+}
+
+static void segment_unlink_dirty(struct segment_pool *pool, struct tide_page *page)
+{
+    *(page->prev != NULL ? &page->prev->next : &pool->dirty) = page->next;
+    *(page->next != NULL ? &page->next->prev : &pool->oldest) = page->prev;
+    TIDE_STAT_SUB(retained, page->dirty);
+}
+
+struct tide_page *tide_segment_take(enum tide_kind kind)
+{
+    struct segment_pool *pool = &segment_pool[kind];
+    tide_lock_take(&pool->lock);
+    struct tide_page *page = pool->dirty;
+    if (page != NULL) {
+        segment_unlink_dirty(pool, page);
+    } else if (pool->clean != NULL) {
+        page = pool->clean;
+        pool->clean = page->next;
+    } else {
+        page = segment_fresh(pool, kind);
+    }
+    tide_lock_drop(&pool->lock);
+    if (page != NULL) {
+        page->next = page->prev = NULL;
+        page->bump = page->used = page->hint = page->purge_at = 0;
+        page->limit = page->slack = 0;
+        page->purged = 0;
+        tide_stat_use((size_t)1 << segment_shape[kind].shift);
+    }
+    return page;
+}
+
+int tide_segment_decommit(uintptr_t base, size_t size)
+{
+    int ret = tide_vmem_decommit((void *)base, size);
+    if (ret == 0) {
+        TIDE_STAT_ADD(decommits, 1);
+        TIDE_STAT_ADD(decommit_bytes, size);
+    }
+    return ret;
+}
+
+/* Decommits the segment that was free for the longest time. Memory that cannot be
+ * given back (it is locked) goes to the clean list as well, but is not zero. */
+static size_t segment_evict(struct segment_pool *pool)
+{
+    struct tide_page *page = pool->oldest;
+    size_t bytes = page->dirty;
+    segment_unlink_dirty(pool, page);
+    page->zeroed = tide_segment_decommit(tide_page_base(page),
+                                         (size_t)1 << segment_shape[page->kind].shift) == 0;
+    page->dirty = page->zeroed ? 0 : page->dirty;
+    page->next = pool->clean;
+    pool->clean = page;
+    return page->zeroed ? bytes : 0;
+}
+
+void tide_segment_give(struct tide_page *page)
+{
+    struct segment_pool *pool = &segment_pool[page->kind];
+    atomic_store_explicit(&page->owner, 0, memory_order_relaxed);
+    TIDE_STAT_SUB(used, (size_t)1 << segment_shape[page->kind].shift);
+    tide_lock_take(&pool->lock);
+    page->zeroed = 0;
+    page->prev = NULL;
+    page->next = pool->dirty;
+    *(pool->dirty != NULL ? &pool->dirty->prev : &pool->oldest) = page;
+    pool->dirty = page;
+    TIDE_STAT_ADD(retained, page->dirty);
+    while (pool->oldest != NULL && TIDE_STAT_GET(retained) > tide_segment_retain_limit())
+        segment_evict(pool);
+    tide_lock_drop(&pool->lock);
+}
+
+size_t tide_segment_release(size_t keep)
+{
+    size_t bytes = 0;
+    for (int kind = 0; kind < TIDE_KINDS; kind++) {
+        struct segment_pool *pool = &segment_pool[kind];
+        tide_lock_take(&pool->lock);
+        while (pool->oldest != NULL && TIDE_STAT_GET(retained) > keep)
+            bytes += segment_evict(pool);
+        tide_lock_drop(&pool->lock);
+    }
+    return bytes;
+}

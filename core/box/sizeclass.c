@@ -1,0 +1,100 @@
+/* sizeclass.c - see sizeclass.h */
+#include "box/sizeclass.h"
+
+/* Eight sizes above `base` in steps of `step`. */
+#define EIGHT(base, step)                                                                          \
+    (base) + 1 * (step), (base) + 2 * (step), (base) + 3 * (step), (base) + 4 * (step),            \
+        (base) + 5 * (step), (base) + 6 * (step), (base) + 7 * (step), (base) + 8 * (step)
+
+#define MID_SIZES                                                                                  \
+    1024, EIGHT(1024, 128), EIGHT(2048, 256), EIGHT(4096, 512), EIGHT(8192, 1024),                 \
+        EIGHT(16384, 2048)
+
+static const uint32_t class_tiny[TIDE_TINY_ALL] = {
+    EIGHT(0, 16), EIGHT(128, 16), EIGHT(256, 32), EIGHT(512, 64), EIGHT(1024, 128),
+    4096,         8192,           16384,          32768,          65536};
+
+static const uint32_t class_mid[TIDE_MID_CLASSES] = {MID_SIZES};
+
+static const uint32_t class_midal[TIDE_MIDAL_ALL] = {MID_SIZES, 65536, 131072, 262144};
+
+static const uint32_t class_large[TIDE_LARGE_CLASSES] = {EIGHT(32768, 4096), EIGHT(65536, 8192),
+                                                         EIGHT(131072, 16384), EIGHT(262144, 32768),
+                                                         EIGHT(524288, 65536)};
+
+/* The stride rules, for the whole table: every Mid size is a multiple of 128, so
+ * size + 32 is a multiple of 32 and leaves 32 when divided by 128. */
+#define MID_STRIDE_OK(size) (((size) + TIDE_MID_EXTRA) % 32 == 0 && (size) % 128 == 0)
+#define MID_EIGHT_OK(base, step)                                                                   \
+    _Static_assert(MID_STRIDE_OK((base) + (step)) && (step) % 128 == 0, "Mid stride rule")
+_Static_assert(MID_STRIDE_OK(1024), "Mid stride rule");
+MID_EIGHT_OK(1024, 128);
+MID_EIGHT_OK(2048, 256);
+MID_EIGHT_OK(4096, 512);
+MID_EIGHT_OK(8192, 1024);
+MID_EIGHT_OK(16384, 2048);
+_Static_assert(TIDE_MID_EXTRA % 128 != 0, "no Mid stride is a multiple of 1 KiB");
+_Static_assert(TIDE_MID_EXTRA - TIDE_MID_HEADER == 16, "the slack that tide_sizeclass_mid uses");
+
+static const struct class_table {
+    const uint32_t *size;
+    unsigned count;
+    uint32_t extra;
+} class_table[TIDE_KINDS] = {
+    [TIDE_KIND_TINY] = {class_tiny, TIDE_TINY_ALL, 0},
+    [TIDE_KIND_MID] = {class_mid, TIDE_MID_CLASSES, TIDE_MID_EXTRA},
+    [TIDE_KIND_MIDAL] = {class_midal, TIDE_MIDAL_ALL, 0},
+    [TIDE_KIND_LARGE] = {class_large, TIDE_LARGE_CLASSES, 0},
+};
+
+struct tide_sizeclass tide_sizeclass = {.tiny_max = TIDE_TINY_TOP - 1};
+
+static unsigned class_least(const uint32_t *size, size_t n)
+{
+    unsigned cls = 0;
+    while (size[cls] < n)
+        cls++;
+    return cls;
+}
+
+unsigned tide_sizeclass_tiny(size_t n)
+{
+    return class_least(class_tiny, n);
+}
+
+unsigned tide_sizeclass_mid(size_t n)
+{
+    return class_least(class_mid, n <= 16 ? 0 : n - 16);
+}
+
+void tide_sizeclass_start(size_t tiny_max)
+{
+    tiny_max = tide_align_down(tiny_max + 1, 16) - 1;
+    tide_sizeclass.tiny_max = tiny_max;
+    for (unsigned i = 0; i < TIDE_SLOT_TABLE; i++) {
+        unsigned most_tiny = i * 16, most_mid = i * 16 - 1; /* the largest size that comes here */
+        tide_sizeclass.slot[i] =
+            most_tiny <= tiny_max + 1
+                ? (uint8_t)tide_sizeclass_tiny(most_tiny)
+                : (uint8_t)(TIDE_TINY_ALL + tide_sizeclass_mid(tide_min(most_mid, TIDE_MID_TOP)));
+    }
+}
+
+uint32_t tide_sizeclass_stride(enum tide_kind kind, unsigned cls)
+{
+    return class_table[kind].size[cls] + class_table[kind].extra;
+}
+
+unsigned tide_sizeclass_count(enum tide_kind kind)
+{
+    return class_table[kind].count;
+}
+
+int tide_sizeclass_aligned(enum tide_kind kind, size_t size, size_t align)
+{
+    const struct class_table *table = &class_table[kind];
+    for (unsigned cls = 0; cls < table->count; cls++)
+        if (table->size[cls] >= size && table->size[cls] % align == 0)
+            return (int)cls;
+    return -1;
+}

@@ -1,0 +1,73 @@
+/*
+ * sizeclass.h - from a size to a class, from a class to its block.
+ *
+ * owns:      the class tables
+ * threads:   constant after start
+ * invariant: class tables ascend; a class holds every size that maps to it;
+ *            Mid strides are multiples of 32 and never of 1024, so that header and
+ *            first payload bytes share a line and blocks spread over the cache
+ * uses:      def
+ * used by:   page, magazine, tiny, mid, large, route
+ * not here:  which tier a size goes to (route)
+ * test:      tests/test_sizeclass.c
+ *
+ * Eight classes per doubling: at most 12.5 % of a block is slack. Tiny goes in
+ * steps of 16 up to 256. The last Tiny and aligned-Mid classes exist only for
+ * alignments that no smaller stride is a multiple of.
+ */
+#ifndef TIDE_BOX_SIZECLASS_H
+#define TIDE_BOX_SIZECLASS_H
+
+#include "box/def.h"
+
+enum {
+    TIDE_TINY_CLASSES = 40,  /* reachable by size: 16..2048 */
+    TIDE_TINY_ALL = 45,      /* and 4 KiB..64 KiB, for alignments */
+    TIDE_MID_CLASSES = 41,   /* 1024..32768 */
+    TIDE_MIDAL_ALL = 44,     /* and 64 KiB..256 KiB, for alignments */
+    TIDE_LARGE_CLASSES = 40, /* 36 KiB..1 MiB */
+    TIDE_CLASSES_MAX = 45,
+    TIDE_MID_HEADER = 16,
+    TIDE_MID_EXTRA = 32 /* stride of a Mid class beyond the size in its name */
+};
+
+/* Slots: Tiny classes first, then those of Mid. A thread has one magazine a slot. */
+enum {
+    TIDE_SLOTS = TIDE_TINY_ALL + TIDE_MID_CLASSES,
+    TIDE_SLOT_TABLE = (TIDE_MID_TOP + 16) / 16 + 1
+};
+
+/* Slot of a size up to 32 KiB, see tide_sizeclass_slot(). */
+struct tide_sizeclass {
+    size_t tiny_max; /* the largest size that goes to Tiny: 15 mod 16 */
+    uint8_t slot[TIDE_SLOT_TABLE];
+};
+
+extern struct tide_sizeclass tide_sizeclass;
+
+/* Fills the lookup table. tiny_max is rounded down to 15 mod 16. */
+void tide_sizeclass_start(size_t tiny_max);
+
+/* Bytes from block to block of a class. */
+uint32_t tide_sizeclass_stride(enum tide_kind kind, unsigned cls);
+
+/* How many classes the kind has. */
+unsigned tide_sizeclass_count(enum tide_kind kind);
+
+/* The smallest class of a kind without header whose stride is at least `size` and
+ * a multiple of `align` (a power of two), or -1. */
+int tide_sizeclass_aligned(enum tide_kind kind, size_t size, size_t align);
+
+/* n <= 32768. One table for both tiers and no branch between them: which of the two
+ * it is cannot be predicted. Tiny sizes are rounded up to 16; those of Mid need not be,
+ * since a Mid class serves 16 bytes more than its name (stride + 32, header 16). */
+TIDE_INLINE unsigned tide_sizeclass_slot(size_t n)
+{
+    return tide_sizeclass.slot[(n + 15 + (n > tide_sizeclass.tiny_max)) >> 4];
+}
+
+/* The class of Tiny for n <= 2048, of Mid for n <= 32768, whatever tiny_max is. */
+unsigned tide_sizeclass_tiny(size_t n);
+unsigned tide_sizeclass_mid(size_t n);
+
+#endif

@@ -1,0 +1,45 @@
+/*
+ * stat.h - counters of events, each declared once.
+ *
+ * owns:      the counters
+ * threads:   any; relaxed atomics, touched on slow paths only
+ * invariant: event counters only grow; gauges (retained) go both ways
+ * uses:      def
+ * used by:   mem, pool, front
+ * not here:  blocks and bytes in use (page counts them under its lock)
+ * test:      tests/test_stat.c
+ */
+#ifndef TIDE_BOX_STAT_H
+#define TIDE_BOX_STAT_H
+
+#include "box/def.h"
+
+/* name: what it counts */
+#define TIDE_STATS(X)                                                                              \
+    X(decommits)      /* ranges given back to the system */                                        \
+    X(decommit_bytes) /* their bytes */                                                            \
+    X(retained)       /* gauge: bytes free, resident and kept for reuse */                         \
+    X(peak)           /* the most bytes ever in use by segments and mappings */                    \
+    X(used)           /* gauge: bytes in use by segments and mappings */                           \
+    X(remote_batches) /* batches handed to other heaps */                                          \
+    X(foreign_leaks)  /* foreign pointers ignored */                                               \
+    X(mid_spills)     /* Mid windows that the source could not place */
+
+struct tide_stat {
+#define X(name) _Atomic uint64_t name;
+    TIDE_STATS(X)
+#undef X
+};
+
+extern struct tide_stat tide_stat;
+
+#define TIDE_STAT_ADD(name, n)                                                                     \
+    atomic_fetch_add_explicit(&tide_stat.name, (uint64_t)(n), memory_order_relaxed)
+#define TIDE_STAT_SUB(name, n)                                                                     \
+    atomic_fetch_sub_explicit(&tide_stat.name, (uint64_t)(n), memory_order_relaxed)
+#define TIDE_STAT_GET(name) atomic_load_explicit(&tide_stat.name, memory_order_relaxed)
+
+/* Adds to `used` and raises `peak` to it. */
+void tide_stat_use(size_t bytes);
+
+#endif

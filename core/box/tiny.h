@@ -1,0 +1,47 @@
+/*
+ * tiny.h - blocks of up to 2 KiB: no header, near memory.
+ *
+ * owns:      the mark in a freed block
+ * threads:   the marks of a block belong to whoever frees it
+ * invariant: a block in a magazine or a batch carries the mark, one that was
+ *            handed out does not, unless its user wrote those very 64 bits
+ * uses:      magazine, key
+ * used by:   heap, judge, route
+ * not here:  the fast paths, which treat Tiny and Mid alike (route)
+ * test:      tests/test_tiny.c
+ *
+ * The mark is a hint that costs one compare: it stands in the second word of a
+ * freed block and is bound to its address and the process secret. A hit sends the
+ * free to the judge, who asks the page's allocation bit and the magazines.
+ */
+#ifndef TIDE_BOX_TINY_H
+#define TIDE_BOX_TINY_H
+
+#include "box/key.h"
+#include "box/magazine.h"
+
+/* Tells the cache's magazines about the words of Tiny. */
+void tide_tiny_birth(struct tide_cache *cache);
+
+TIDE_INLINE uint64_t tide_tiny_mark(const void *block)
+{
+    return (uintptr_t)block * tide_key.multiplier ^ tide_key.mark;
+}
+
+TIDE_INLINE bool tide_tiny_is_marked(const void *block)
+{
+    return ((const uint64_t *)block)[1] == tide_tiny_mark(block);
+}
+
+TIDE_INLINE void tide_tiny_set_mark(void *block)
+{
+    ((uint64_t *)block)[1] = tide_tiny_mark(block);
+}
+
+/* Handed out: anything but the mark. */
+TIDE_INLINE void tide_tiny_clear_mark(void *block)
+{
+    ((uint64_t *)block)[1] = 0;
+}
+
+#endif

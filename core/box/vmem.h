@@ -1,0 +1,54 @@
+/*
+ * vmem.h - address space and pages: the only way to the kernel's memory calls.
+ *
+ * owns:      nothing
+ * threads:   any; every function is a system call
+ * invariant: errno is never touched; results are 0 or -errno, or NULL
+ * uses:      sys
+ * used by:   meta, source, segment, large, purge, tools
+ * not here:  who uses which address (pagemap, segment)
+ * test:      tests/test_vmem.c
+ */
+#ifndef TIDE_BOX_VMEM_H
+#define TIDE_BOX_VMEM_H
+
+#include "box/def.h"
+
+/* Address space without memory (PROT_NONE, not charged). NULL on failure. */
+void *tide_vmem_reserve(size_t size);
+
+/* Makes a reserved range readable and writable; new pages read as zero. */
+int tide_vmem_commit(void *base, size_t size);
+
+/* Makes a reserved range readable: zeroes, without memory behind them. */
+int tide_vmem_open(void *base, size_t size);
+
+/* Private, writable, zeroed memory. NULL on failure. */
+void *tide_vmem_map(size_t size);
+
+int tide_vmem_unmap(void *base, size_t size);
+
+/* Grows or shrinks a mapping, moving it if it must. NULL on failure. */
+void *tide_vmem_remap(void *base, size_t old_size, size_t new_size);
+
+/* Gives the pages of a range back; they read as zero when touched again.
+ * Fails (-EINVAL) on locked memory. */
+int tide_vmem_decommit(void *base, size_t size);
+
+/* Asks for the pages of a range to come from `node` while it has room
+ * (MPOL_PREFERRED: never a kill when the node is full). */
+int tide_vmem_prefer_node(void *base, size_t size, unsigned node);
+
+/* Bytes in a page. */
+size_t tide_vmem_page_size(void);
+
+/* RLIMIT_AS in bytes, SIZE_MAX when there is none. */
+size_t tide_vmem_limit(void);
+
+/* The NUMA node of the processor that this thread runs on. */
+unsigned tide_vmem_this_node(void);
+
+/* Physical memory in bytes. */
+size_t tide_vmem_physical(void);
+
+#endif

@@ -1,0 +1,13 @@
+/*
+ * tidepool/tidepool.h - everything: the malloc family, heaps, options, stats.
+ */
+#ifndef TIDEPOOL_TIDEPOOL_H
+#define TIDEPOOL_TIDEPOOL_H
+
+#include <tidepool/heap.h>
+#include <tidepool/malloc.h>
+#include <tidepool/options.h>
+#include <tidepool/stats.h>
+#include <tidepool/version.h>
+
+#endif

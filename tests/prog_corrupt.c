@@ -1,0 +1,284 @@
+/*
+ * prog_corrupt.c - writes where it must not: past a block, in front of it,
+ * into freed blocks, over headers. One case per run, see misuse.h; misuse.sh
+ * knows how each must end.
+ *
+ * What it writes is mostly the address of the decoy: an allocator that takes
+ * written bytes for a pointer of its own hands the decoy out or writes to it.
+ */
+#define _GNU_SOURCE 1
+#include "misuse.h"
+
+enum {
+    NEIGHBOURS = 64,
+    STALE = 4000, /* blocks of the case retyped */
+};
+
+/* ---- tools ---- */
+
+static bool is_writable(uintptr_t from, uintptr_t end)
+{
+    char line[512], mode[8];
+    uintptr_t low, high;
+    FILE *maps = fopen("/proc/self/maps", "r");
+    while (maps && fgets(line, sizeof line, maps)) {
+        if (sscanf(line, "%zx-%zx %7s", &low, &high, mode) == 3 && low <= from && from < high &&
+            mode[1] == 'w')
+            from = high;
+    }
+    if (maps)
+        fclose(maps);
+    return from >= end;
+}
+
+/* Fills memory with the address of the middle of the decoy. */
+static void scribble(unsigned char *from, size_t length)
+{
+    uint64_t word = (uintptr_t)decoy + DECOY / 2;
+    for (size_t i = 0; i < length; i++)
+        from[i] = (unsigned char)(word >> i % 8 * 8);
+}
+
+static uint64_t word_of(const unsigned char *ptr)
+{
+    uint64_t word;
+    memcpy(&word, ptr - sizeof word, sizeof word);
+    return word;
+}
+
+static void word_set(unsigned char *ptr, uint64_t word)
+{
+    memcpy(ptr - sizeof word, &word, sizeof word);
+}
+
+/* NEIGHBOURS blocks in the order of their addresses. */
+static unsigned char **neighbours(void)
+{
+    static unsigned char *blocks[NEIGHBOURS];
+    for (size_t i = 0; i < NEIGHBOURS; i++)
+        blocks[i] = get(size);
+    qsort(blocks, NEIGHBOURS, sizeof *blocks, by_address);
+    return blocks;
+}
+
+/* ---- overflow ---- */
+
+/* `count` neighbours write `length` bytes past their usable size each; then all
+ * of them are freed. */
+static void overflow(size_t count, size_t length)
+{
+    unsigned char **blocks = neighbours();
+    unsigned char *end = blocks[count - 1] + do_usable(blocks[count - 1]) + length;
+    if (!is_writable((uintptr_t)blocks[0], (uintptr_t)end) || end > blocks[NEIGHBOURS - 1])
+        stop(EXIT_SKIP, "no neighbours to write to");
+    announce(blocks[0], do_usable(blocks[0]));
+    for (size_t i = 0; i < count; i++)
+        scribble(blocks[i] + do_usable(blocks[i]), length);
+    for (size_t i = 0; i < NEIGHBOURS; i++)
+        do_free(blocks[i]);
+    go_on(NULL);
+}
+
+static void overflow_1(void)
+{
+    overflow(1, 1);
+}
+
+static void overflow_16(void)
+{
+    overflow(1, 16);
+}
+
+static void overflow_64_by_8(void)
+{
+    overflow(8, 64);
+}
+
+static void overflow_64k(void)
+{
+    overflow(1, 65536);
+}
+
+/* ---- underflow ---- */
+
+static void underflow_16(void)
+{
+    unsigned char *ptr = get_announced(0);
+    scribble(ptr - 16, 16);
+    do_free(ptr);
+    go_on(NULL);
+}
+
+static void underflow_zero(void)
+{
+    unsigned char *ptr = get_announced(0);
+    ptr[-1] = 0;
+    do_free(ptr);
+    go_on(NULL);
+}
+
+/* ---- write after free ---- */
+
+static void write_after_free(unsigned char byte)
+{
+    unsigned char **blocks = neighbours();
+    size_t length = do_usable(blocks[0]);
+    announce(blocks[0], length);
+    for (size_t i = 0; i < NEIGHBOURS; i++)
+        do_free(blocks[i]);
+    for (size_t i = 0; i < NEIGHBOURS; i++) {
+        if (!is_writable((uintptr_t)blocks[i], (uintptr_t)blocks[i] + length))
+            stop(EXIT_SKIP, "the freed block is gone");
+        if (byte)
+            memset(blocks[i], byte, length);
+        else
+            scribble(blocks[i], length);
+    }
+    go_on(NULL);
+}
+
+static void late_garbage(void)
+{
+    write_after_free(0xa5);
+}
+
+static void late_pointer(void)
+{
+    write_after_free(0);
+}
+
+/* ---- forged headers ---- */
+
+/* Copies the block with what is in front of it to `to`, and frees that. */
+static void free_copy(unsigned char *to)
+{
+    unsigned char *ptr = get(size);
+    memset(ptr, 7, size);
+    memcpy(to - HEADER, ptr - HEADER, HEADER + (size < 4096 ? size : 4096));
+    announce(to, do_usable(ptr));
+    do_free(to);
+    go_on(ptr);
+}
+
+static void forged_foreign(void)
+{
+    unsigned char *other =
+        mmap(NULL, 1 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    free_copy(other + 8192 + HEADER);
+}
+
+/* The copy lies in a live block of the same tier. */
+static void forged_inside(void)
+{
+    unsigned char *outer = get(size < 1024 ? 2000 : size < 16384 ? 30000 : 2 * size + 8192);
+    size_t skew = HEADER - (uintptr_t)outer % 32;
+    free_copy(outer + 512 + skew % 32);
+}
+
+/* The header of a block that another thread made. */
+static void *thread_word(void *unused)
+{
+    static uint64_t word;
+    (void)unused;
+    word = word_of(get(size));
+    return &word;
+}
+
+static void forged_owner(void)
+{
+    unsigned char *ptr = get_announced(0);
+    word_set(ptr, *(uint64_t *)in_thread(thread_word, NULL));
+    do_free(ptr);
+    go_on(NULL);
+}
+
+static void free_flipped(unsigned char *ptr, unsigned bit)
+{
+    word_set(ptr, word_of(ptr) ^ (uint64_t)1 << bit);
+    do_free(ptr);
+    go_on(NULL);
+    exit(0);
+}
+
+/* Each bit in a child of its own. */
+static void forged_bits(void)
+{
+    unsigned char *ptr = get_announced(0);
+    int status;
+    for (unsigned bit = 0; bit < 64; bit++) {
+        pid_t pid = fork();
+        if (pid == 0)
+            free_flipped(ptr, bit);
+        if (pid < 0 || waitpid(pid, &status, 0) != pid)
+            stop(EXIT_SKIP, "no child");
+        if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGABRT) {
+            printf("bit %u: status %#x\n", bit, (unsigned)status);
+            exit(WIFSIGNALED(status) ? 128 + WTERMSIG(status) : EXIT_UNSOUND);
+        }
+    }
+    exit(128 + SIGABRT);
+}
+
+/* The header of the live block, put back after the block was freed. */
+static void replayed(void)
+{
+    unsigned char *ptr = get_announced(0);
+    uint64_t word = word_of(ptr);
+    do_free(ptr);
+    word_set(ptr, word);
+    do_free(ptr);
+    go_on(NULL);
+}
+
+/* A block of the next bigger class that has `ptr` inside. */
+static unsigned char *block_over(unsigned char *ptr, unsigned char **blocks, size_t bytes)
+{
+    for (size_t i = 0; i < STALE; i++) {
+        if (blocks[i] + HEADER < ptr && ptr < blocks[i] + bytes)
+            return blocks[i];
+    }
+    return NULL;
+}
+
+/* All blocks are freed and their memory serves another class; then a header of
+ * old is put where it was, in the middle of a live block. */
+static void retyped(void)
+{
+    static unsigned char *old[STALE], *now[STALE];
+    static uint64_t words[STALE];
+    size_t bytes = size * 9 / 5;
+    for (size_t i = 0; i < STALE; i++)
+        words[i] = word_of(old[i] = get(size));
+    for (size_t i = 0; i < STALE; i++)
+        do_free(old[i]);
+    malloc_trim(0);
+    for (size_t i = 0; i < STALE; i++)
+        now[i] = get(bytes);
+    for (size_t i = 0; i < STALE; i++) {
+        unsigned char *outer = block_over(old[i], now, bytes);
+        if (!outer)
+            continue;
+        word_set(old[i], words[i]);
+        announce(old[i], do_usable(outer));
+        do_free(old[i]);
+        go_on(outer);
+        return;
+    }
+    stop(EXIT_SKIP, "no block lies where one was before");
+}
+
+#define CASE(name)                                                                                 \
+    {                                                                                              \
+#name, name                                                                                \
+    }
+
+static const struct misuse cases[] = {
+    CASE(overflow_1),     CASE(overflow_16),    CASE(overflow_64_by_8), CASE(overflow_64k),
+    CASE(underflow_16),   CASE(underflow_zero), CASE(late_garbage),     CASE(late_pointer),
+    CASE(forged_foreign), CASE(forged_inside),  CASE(forged_owner),     CASE(forged_bits),
+    CASE(replayed),       CASE(retyped)};
+
+int main(int argc, char **argv)
+{
+    return run_case(cases, sizeof cases / sizeof *cases, argc, argv);
+}

@@ -1,0 +1,384 @@
+/*
+ * prog_misuse.c - frees what it must not: freed blocks, interior and foreign
+ * pointers. One case per run, see misuse.h; misuse.sh knows how each must end.
+ */
+#define _GNU_SOURCE 1
+#include "misuse.h"
+
+/* ---- double frees ---- */
+
+static void *thread_free(void *ptr)
+{
+    do_free(ptr);
+    return NULL;
+}
+
+static void *thread_get(void *unused)
+{
+    (void)unused;
+    return get(size);
+}
+
+static void double_now(void)
+{
+    void *ptr = get_announced(0);
+    do_free(ptr);
+    do_free(ptr);
+    go_on(NULL);
+}
+
+/* After a few operations on other sizes. */
+static void double_later(void)
+{
+    void *ptr = get_announced(0);
+    do_free(ptr);
+    for (size_t i = 1; i < 20; i++)
+        do_free(get(i * 3000));
+    do_free(ptr);
+    go_on(NULL);
+}
+
+/* The block goes through many hands of its own class, and is free in the end. */
+static void double_300_same(void)
+{
+    void *ptr = get_announced(0);
+    do_free(ptr);
+    for (int i = 0; i < 300; i++)
+        do_free(get(size));
+    do_free(ptr);
+    go_on(NULL);
+}
+
+static void double_300_other(void)
+{
+    void *ptr = get_announced(0);
+    do_free(ptr);
+    for (size_t i = 0; i < 300; i++)
+        do_free(get(i * 331 % 60000));
+    do_free(ptr);
+    go_on(NULL);
+}
+
+/* 300 later frees of the same class push the block out of every cache. */
+static void double_flushed(void)
+{
+    void *others[300], *ptr = get_announced(0);
+    for (int i = 0; i < 300; i++)
+        others[i] = get(size);
+    do_free(ptr);
+    for (int i = 0; i < 300; i++)
+        do_free(others[i]);
+    do_free(ptr);
+    go_on(NULL);
+}
+
+static void double_trimmed(void)
+{
+    void *ptr = get_announced(0);
+    do_free(ptr);
+    malloc_trim(0);
+    do_free(ptr);
+    go_on(NULL);
+}
+
+static void double_aligned(void)
+{
+    unsigned char *ptr = aligned_alloc(256, size);
+    announce(ptr, do_usable(ptr));
+    do_free(ptr);
+    do_free(ptr);
+    go_on(NULL);
+}
+
+/* The old block of a realloc that moved. */
+static void double_moved(void)
+{
+    unsigned char *old = get_announced(0), *ptr = do_realloc(old, size * 3);
+    if (ptr == old)
+        stop(EXIT_SKIP, "realloc grew in place");
+    do_free(old);
+    go_on(ptr);
+}
+
+static void double_by_thread(void)
+{
+    void *ptr = get_announced(0);
+    do_free(ptr);
+    in_thread(thread_free, ptr);
+    go_on(NULL);
+}
+
+static void double_remote_own(void)
+{
+    void *ptr = get_announced(0);
+    in_thread(thread_free, ptr);
+    do_free(ptr);
+    go_on(NULL);
+}
+
+static void double_remote_two(void)
+{
+    void *ptr = get_announced(0);
+    in_thread(thread_free, ptr);
+    in_thread(thread_free, ptr);
+    go_on(NULL);
+}
+
+static void *thread_free_twice(void *ptr)
+{
+    do_free(ptr);
+    do_free(ptr);
+    return NULL;
+}
+
+static void double_remote_same(void)
+{
+    void *ptr = get_announced(0);
+    in_thread(thread_free_twice, ptr);
+    go_on(NULL);
+}
+
+/* A block of a thread that is gone. */
+static void double_of_dead(void)
+{
+    void *ptr = in_thread(thread_get, NULL);
+    announce(ptr, do_usable(ptr));
+    do_free(ptr);
+    do_free(ptr);
+    go_on(NULL);
+}
+
+/* Again in a forked child; ends as the child did. */
+static void free_in_child(void *ptr)
+{
+    int status;
+    pid_t pid = fork();
+    if (pid == 0) {
+        do_free(ptr);
+        go_on(NULL);
+        exit(0);
+    }
+    if (pid < 0 || waitpid(pid, &status, 0) != pid)
+        stop(EXIT_SKIP, "no child");
+    go_on(NULL);
+    exit(WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status));
+}
+
+static void double_in_child(void)
+{
+    void *ptr = get_announced(0);
+    do_free(ptr);
+    free_in_child(ptr);
+}
+
+static void double_remote_child(void)
+{
+    void *ptr = get_announced(0);
+    in_thread(thread_free, ptr);
+    free_in_child(ptr);
+}
+
+static void realloc_freed(void)
+{
+    void *ptr = get_announced(0);
+    do_free(ptr);
+    go_on(do_realloc(ptr, size + 100));
+}
+
+static void usable_freed(void)
+{
+    void *ptr = get_announced(0);
+    do_free(ptr);
+    printf("usable %zu\n", do_usable(ptr));
+    go_on(NULL);
+}
+
+/* ---- interior pointers ---- */
+
+static void interior(ptrdiff_t offset)
+{
+    unsigned char *ptr = get_announced(offset);
+    do_free(ptr + offset);
+    go_on(ptr);
+}
+
+static void interior_16(void)
+{
+    interior(16);
+}
+
+static void interior_1(void)
+{
+    interior(1);
+}
+
+static void interior_half(void)
+{
+    interior((ptrdiff_t)(size / 2));
+}
+
+/* In front of a block that is neither the first nor the last of its kind. */
+static void before_16(void)
+{
+    unsigned char *blocks[3] = {get(size), get(size), get(size)};
+    qsort(blocks, 3, sizeof *blocks, by_address);
+    announce(blocks[1] - 16, do_usable(blocks[1]));
+    do_free(blocks[1] - 16);
+    go_on(blocks[1]);
+}
+
+static void realloc_32(void)
+{
+    unsigned char *ptr = get_announced(32);
+    void *moved = do_realloc(ptr + 32, size + 100);
+    if (moved)
+        stop(EXIT_UNSOUND, "realloc of an interior pointer gave a block");
+    go_on(ptr);
+}
+
+static void usable_16(void)
+{
+    unsigned char *ptr = get_announced(16);
+    printf("usable %zu\n", do_usable(ptr + 16));
+    go_on(ptr);
+}
+
+static void aligned_64(void)
+{
+    unsigned char *ptr = aligned_alloc(256, size);
+    announce(ptr + 64, do_usable(ptr));
+    do_free(ptr + 64);
+    go_on(ptr);
+}
+
+/* ---- foreign pointers ---- */
+
+static char static_data[256];
+
+static void foreign(void *ptr)
+{
+    void *mine = get(size);
+    announce(ptr, 0);
+    do_free(ptr);
+    do_free(mine);
+    go_on(NULL);
+}
+
+static void foreign_stack(void)
+{
+    _Alignas(32) char here[256];
+    foreign(here + 32);
+}
+
+static void foreign_static(void)
+{
+    foreign(static_data + 64);
+}
+
+static void foreign_code(void)
+{
+    foreign((void *)(uintptr_t)foreign_code);
+}
+
+static void foreign_mapping(void)
+{
+    foreign(decoy + 4096 + 16);
+}
+
+static void foreign_low(void)
+{
+    foreign((void *)0x1000);
+}
+
+static void foreign_wild(void)
+{
+    foreign((void *)0xdead000000001010);
+}
+
+static void foreign_kernel(void)
+{
+    foreign((void *)0xffffffff81000010);
+}
+
+static void foreign_last(void)
+{
+    foreign((void *)(uintptr_t)-16);
+}
+
+static void foreign_realloc(void)
+{
+    announce(static_data + 32, 0);
+    go_on(do_realloc(static_data + 32, size));
+}
+
+static void foreign_usable(void)
+{
+    announce(static_data + 32, 0);
+    printf("usable %zu\n", do_usable(static_data + 32));
+    go_on(NULL);
+}
+
+static void foreign_brk(void)
+{
+    char *heap = sbrk(1 << 16);
+    if (heap == (void *)-1)
+        stop(EXIT_SKIP, "no brk");
+    foreign(heap + 1024);
+}
+
+/* The first address behind the mapped memory around ptr that is not readable:
+ * reserved by the library, or not mapped at all. */
+static uintptr_t hole_behind(const void *ptr)
+{
+    static char line[512];
+    FILE *maps = fopen("/proc/self/maps", "r");
+    uintptr_t from, to, hole = 0;
+    char mode[8];
+    while (maps && fgets(line, sizeof line, maps)) {
+        if (sscanf(line, "%zx-%zx %7s", &from, &to, mode) != 3)
+            continue;
+        if ((!hole && from <= (uintptr_t)ptr && (uintptr_t)ptr < to) ||
+            (hole == from && mode[0] == 'r'))
+            hole = to;
+        else if (hole == from)
+            hole += (to - from) / 2 & ~(uintptr_t)4095;
+    }
+    if (maps)
+        fclose(maps);
+    return hole;
+}
+
+static void hole(void)
+{
+    foreign((void *)(hole_behind(get(size)) + HEADER));
+}
+
+static void hole_far(void)
+{
+    foreign((void *)(hole_behind(get(size)) + ((size_t)1 << 29) + HEADER));
+}
+
+#define CASE(name)                                                                                 \
+    {                                                                                              \
+#name, name                                                                                \
+    }
+
+static const struct misuse cases[] = {
+    CASE(double_now),        CASE(double_later),      CASE(double_300_same),
+    CASE(double_300_other),  CASE(double_flushed),    CASE(double_trimmed),
+    CASE(double_aligned),    CASE(double_moved),      CASE(double_by_thread),
+    CASE(double_remote_own), CASE(double_remote_two), CASE(double_remote_same),
+    CASE(double_of_dead),    CASE(double_in_child),   CASE(double_remote_child),
+    CASE(realloc_freed),     CASE(usable_freed),      CASE(interior_16),
+    CASE(interior_1),        CASE(interior_half),     CASE(before_16),
+    CASE(realloc_32),        CASE(usable_16),         CASE(aligned_64),
+    CASE(foreign_stack),     CASE(foreign_static),    CASE(foreign_code),
+    CASE(foreign_mapping),   CASE(foreign_low),       CASE(foreign_wild),
+    CASE(foreign_kernel),    CASE(foreign_last),      CASE(foreign_realloc),
+    CASE(foreign_usable),    CASE(foreign_brk),       CASE(hole),
+    CASE(hole_far)};
+
+int main(int argc, char **argv)
+{
+    return run_case(cases, sizeof cases / sizeof *cases, argc, argv);
+}

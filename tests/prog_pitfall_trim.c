@@ -1,0 +1,92 @@
+/*
+ * prog_pitfall_trim.c - malloc_trim gives back what is free: in partly used
+ * pages, in other threads' heaps, in frees that a sleeping thread never saw.
+ */
+#define _GNU_SOURCE 1
+#include "pitfall.h"
+
+enum { BYTES = 64 * MIB, BLOCKS = 400000, PART = 64 };
+
+static void *blocks[BLOCKS];
+static size_t sizes[BLOCKS], count;
+static pthread_barrier_t barrier;
+
+static void make(size_t low, size_t high)
+{
+    uint64_t state = 1;
+    count = 0;
+    for (size_t sum = 0; sum < BYTES && count < BLOCKS; sum += sizes[count++]) {
+        sizes[count] = low + next_random(&state) % (high - low + 1);
+        blocks[count] = malloc(sizes[count]);
+        memset(blocks[count], 1, sizes[count]);
+        mark(blocks[count], sizes[count]);
+    }
+}
+
+/* Frees all but runs of PART blocks in 8 * PART. */
+static void free_most(void)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (i / PART % 8) {
+            free_marked(blocks[i], sizes[i]);
+            blocks[i] = NULL;
+        }
+    }
+}
+
+static void free_rest(void)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (blocks[i])
+            free_marked(blocks[i], sizes[i]);
+    }
+}
+
+static void must_shrink(const char *what, size_t before, size_t live)
+{
+    size_t now = resident();
+    if (now > before + live + 8 * MIB)
+        die("%s: %zu KiB more than before are resident, %zu KiB are live", what,
+            (now - before) / KIB, live / KIB);
+}
+
+static void round_of(const char *what, size_t low, size_t high)
+{
+    malloc_trim(0);
+    size_t before = resident();
+    make(low, high);
+    free_most();
+    malloc_trim(0);
+    must_shrink(what, before, BYTES / 8 + BYTES / 16);
+    free_rest();
+    malloc_trim(0);
+    must_shrink(what, before, 0);
+}
+
+static void *sleeper(void *arg)
+{
+    make(1000, 20000);
+    pthread_barrier_wait(&barrier); /* made */
+    pthread_barrier_wait(&barrier); /* freed by the other, trimmed, measured */
+    return arg;
+}
+
+int main(void)
+{
+    memset(blocks, 0, sizeof blocks);
+    memset(sizes, 0, sizeof sizes);
+    round_of("tiny", 16, 2000);
+    round_of("mid", 2048, 32000);
+    round_of("large", 33000, 500000);
+    pthread_barrier_init(&barrier, NULL, 2);
+    malloc_trim(0);
+    size_t before = resident();
+    pthread_t thread = start(sleeper, NULL);
+    pthread_barrier_wait(&barrier);
+    free_rest();
+    malloc_trim(0);
+    must_shrink("blocks of a sleeping thread", before, 0);
+    pthread_barrier_wait(&barrier);
+    pthread_join(thread, NULL);
+    return 0;
+}
