@@ -13,6 +13,7 @@
 #include "box/meta.c"
 #include "box/option.c"
 #include "box/stat.c"
+#include "box/image.c"
 #include "box/topo.c"
 #include "box/source.c"
 #include "box/source_anon.c"

@@ -50,10 +50,11 @@ need()
 }
 
 # Runs a command, its output to $TMP/out and $TMP/err, and returns its status;
-# the shell says nothing when it dies by a signal. OPTIONS: TIDEPOOL_OPTIONS.
+# the shell says nothing when it dies by a signal. One that hangs ends with 124.
+# OPTIONS: TIDEPOOL_OPTIONS.
 bare()
 {
-    { "$@" >"$TMP/out" 2>"$TMP/err" </dev/null; } 2>/dev/null
+    { timeout -k 5 400 "$@" >"$TMP/out" 2>"$TMP/err" </dev/null; } 2>/dev/null
 }
 
 preloaded()

@@ -10,9 +10,12 @@
 #include "misuse.h"
 
 enum {
-    NEIGHBOURS = 64,
+    NEIGHBOURS = 512,
     STALE = 4000, /* blocks of the case retyped */
 };
+
+static unsigned char *blocks[NEIGHBOURS]; /* in the order of their addresses */
+static size_t block_count;
 
 /* ---- tools ---- */
 
@@ -51,14 +54,18 @@ static void word_set(unsigned char *ptr, uint64_t word)
     memcpy(ptr - sizeof word, &word, sizeof word);
 }
 
-/* NEIGHBOURS blocks in the order of their addresses. */
-static unsigned char **neighbours(void)
+/* True where 16 bytes in front of a block are its header. */
+static bool has_header(void)
 {
-    static unsigned char *blocks[NEIGHBOURS];
-    for (size_t i = 0; i < NEIGHBOURS; i++)
+    return size >= 2048 && size <= 32768;
+}
+
+static void get_neighbours(void)
+{
+    block_count = size < 4096 ? NEIGHBOURS : 64;
+    for (size_t i = 0; i < block_count; i++)
         blocks[i] = get(size);
-    qsort(blocks, NEIGHBOURS, sizeof *blocks, by_address);
-    return blocks;
+    qsort(blocks, block_count, sizeof *blocks, by_address);
 }
 
 /* ---- overflow ---- */
@@ -67,14 +74,14 @@ static unsigned char **neighbours(void)
  * of them are freed. */
 static void overflow(size_t count, size_t length)
 {
-    unsigned char **blocks = neighbours();
+    get_neighbours();
     unsigned char *end = blocks[count - 1] + do_usable(blocks[count - 1]) + length;
-    if (!is_writable((uintptr_t)blocks[0], (uintptr_t)end) || end > blocks[NEIGHBOURS - 1])
+    if (!is_writable((uintptr_t)blocks[0], (uintptr_t)end) || end > blocks[block_count - 1])
         stop(EXIT_SKIP, "no neighbours to write to");
     announce(blocks[0], do_usable(blocks[0]));
     for (size_t i = 0; i < count; i++)
         scribble(blocks[i] + do_usable(blocks[i]), length);
-    for (size_t i = 0; i < NEIGHBOURS; i++)
+    for (size_t i = 0; i < block_count; i++)
         do_free(blocks[i]);
     go_on(NULL);
 }
@@ -121,12 +128,12 @@ static void underflow_zero(void)
 
 static void write_after_free(unsigned char byte)
 {
-    unsigned char **blocks = neighbours();
+    get_neighbours();
     size_t length = do_usable(blocks[0]);
     announce(blocks[0], length);
-    for (size_t i = 0; i < NEIGHBOURS; i++)
+    for (size_t i = 0; i < block_count; i++)
         do_free(blocks[i]);
-    for (size_t i = 0; i < NEIGHBOURS; i++) {
+    for (size_t i = 0; i < block_count; i++) {
         if (!is_writable((uintptr_t)blocks[i], (uintptr_t)blocks[i] + length))
             stop(EXIT_SKIP, "the freed block is gone");
         if (byte)
@@ -149,13 +156,15 @@ static void late_pointer(void)
 
 /* ---- forged headers ---- */
 
-/* Copies the block with what is in front of it to `to`, and frees that. */
-static void free_copy(unsigned char *to)
+/* Copies a block with its header to `to`, and frees that. `usable`: of the block
+ * that `to` lies in. */
+static void free_copy(unsigned char *to, size_t usable)
 {
     unsigned char *ptr = get(size);
+    size_t header = has_header() ? HEADER : 0;
     memset(ptr, 7, size);
-    memcpy(to - HEADER, ptr - HEADER, HEADER + (size < 4096 ? size : 4096));
-    announce(to, do_usable(ptr));
+    memcpy(to - header, ptr - header, header + (size < 4096 ? size : 4096));
+    announce(to, usable);
     do_free(to);
     go_on(ptr);
 }
@@ -164,7 +173,7 @@ static void forged_foreign(void)
 {
     unsigned char *other =
         mmap(NULL, 1 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    free_copy(other + 8192 + HEADER);
+    free_copy(other + 8192 + HEADER, 0);
 }
 
 /* The copy lies in a live block of the same tier. */
@@ -172,7 +181,7 @@ static void forged_inside(void)
 {
     unsigned char *outer = get(size < 1024 ? 2000 : size < 16384 ? 30000 : 2 * size + 8192);
     size_t skew = HEADER - (uintptr_t)outer % 32;
-    free_copy(outer + 512 + skew % 32);
+    free_copy(outer + 512 + skew % 32, do_usable(outer));
 }
 
 /* The header of a block that another thread made. */
@@ -231,11 +240,11 @@ static void replayed(void)
 }
 
 /* A block of the next bigger class that has `ptr` inside. */
-static unsigned char *block_over(unsigned char *ptr, unsigned char **blocks, size_t bytes)
+static unsigned char *block_over(unsigned char *ptr, unsigned char **all, size_t bytes)
 {
     for (size_t i = 0; i < STALE; i++) {
-        if (blocks[i] + HEADER < ptr && ptr < blocks[i] + bytes)
-            return blocks[i];
+        if (all[i] + HEADER < ptr && ptr < all[i] + bytes)
+            return all[i];
     }
     return NULL;
 }
@@ -247,8 +256,10 @@ static void retyped(void)
     static unsigned char *old[STALE], *now[STALE];
     static uint64_t words[STALE];
     size_t bytes = size * 9 / 5;
-    for (size_t i = 0; i < STALE; i++)
-        words[i] = word_of(old[i] = get(size));
+    for (size_t i = 0; i < STALE; i++) {
+        old[i] = get(size);
+        words[i] = has_header() ? word_of(old[i]) : 0;
+    }
     for (size_t i = 0; i < STALE; i++)
         do_free(old[i]);
     malloc_trim(0);

@@ -33,7 +33,7 @@ static void double_later(void)
     void *ptr = get_announced(0);
     do_free(ptr);
     for (size_t i = 1; i < 20; i++)
-        do_free(get(i * 3000));
+        do_free(get(i * 1500));
     do_free(ptr);
     go_on(NULL);
 }
@@ -54,7 +54,7 @@ static void double_300_other(void)
     void *ptr = get_announced(0);
     do_free(ptr);
     for (size_t i = 0; i < 300; i++)
-        do_free(get(i * 331 % 60000));
+        do_free(get(i * 331 % 32000));
     do_free(ptr);
     go_on(NULL);
 }
@@ -135,6 +135,36 @@ static void double_remote_same(void)
 {
     void *ptr = get_announced(0);
     in_thread(thread_free_twice, ptr);
+    go_on(NULL);
+}
+
+enum { RACERS = 64 };
+
+static pthread_barrier_t barrier;
+static void *raced[RACERS];
+
+static void *thread_race(void *unused)
+{
+    for (int i = 0; i < RACERS; i++) {
+        pthread_barrier_wait(&barrier);
+        do_free(raced[i]);
+    }
+    return unused;
+}
+
+/* Two threads free the same blocks at the same time. */
+static void double_remote_race(void)
+{
+    pthread_t one, two;
+    pthread_barrier_init(&barrier, NULL, 2);
+    for (int i = 0; i < RACERS; i++)
+        raced[i] = get(size);
+    announce(raced[0], do_usable(raced[0]));
+    if (pthread_create(&one, NULL, thread_race, NULL) ||
+        pthread_create(&two, NULL, thread_race, NULL))
+        stop(EXIT_SKIP, "no thread");
+    pthread_join(one, NULL);
+    pthread_join(two, NULL);
     go_on(NULL);
 }
 
@@ -363,20 +393,44 @@ static void hole_far(void)
 #name, name                                                                                \
     }
 
-static const struct misuse cases[] = {
-    CASE(double_now),        CASE(double_later),      CASE(double_300_same),
-    CASE(double_300_other),  CASE(double_flushed),    CASE(double_trimmed),
-    CASE(double_aligned),    CASE(double_moved),      CASE(double_by_thread),
-    CASE(double_remote_own), CASE(double_remote_two), CASE(double_remote_same),
-    CASE(double_of_dead),    CASE(double_in_child),   CASE(double_remote_child),
-    CASE(realloc_freed),     CASE(usable_freed),      CASE(interior_16),
-    CASE(interior_1),        CASE(interior_half),     CASE(before_16),
-    CASE(realloc_32),        CASE(usable_16),         CASE(aligned_64),
-    CASE(foreign_stack),     CASE(foreign_static),    CASE(foreign_code),
-    CASE(foreign_mapping),   CASE(foreign_low),       CASE(foreign_wild),
-    CASE(foreign_kernel),    CASE(foreign_last),      CASE(foreign_realloc),
-    CASE(foreign_usable),    CASE(foreign_brk),       CASE(hole),
-    CASE(hole_far)};
+static const struct misuse cases[] = {CASE(double_now),
+                                      CASE(double_later),
+                                      CASE(double_300_same),
+                                      CASE(double_300_other),
+                                      CASE(double_flushed),
+                                      CASE(double_trimmed),
+                                      CASE(double_aligned),
+                                      CASE(double_moved),
+                                      CASE(double_by_thread),
+                                      CASE(double_remote_own),
+                                      CASE(double_remote_two),
+                                      CASE(double_remote_same),
+                                      CASE(double_remote_race),
+                                      CASE(double_of_dead),
+                                      CASE(double_in_child),
+                                      CASE(double_remote_child),
+                                      CASE(realloc_freed),
+                                      CASE(usable_freed),
+                                      CASE(interior_16),
+                                      CASE(interior_1),
+                                      CASE(interior_half),
+                                      CASE(before_16),
+                                      CASE(realloc_32),
+                                      CASE(usable_16),
+                                      CASE(aligned_64),
+                                      CASE(foreign_stack),
+                                      CASE(foreign_static),
+                                      CASE(foreign_code),
+                                      CASE(foreign_mapping),
+                                      CASE(foreign_low),
+                                      CASE(foreign_wild),
+                                      CASE(foreign_kernel),
+                                      CASE(foreign_last),
+                                      CASE(foreign_realloc),
+                                      CASE(foreign_usable),
+                                      CASE(foreign_brk),
+                                      CASE(hole),
+                                      CASE(hole_far)};
 
 int main(int argc, char **argv)
 {

@@ -63,8 +63,10 @@ static void work(uint64_t *state, int rounds)
 static void *worker(void *arg)
 {
     uint64_t state = (uintptr_t)arg;
-    while (!atomic_load(&over))
-        work(&state, 1);
+    while (!atomic_load(&over)) {
+        work(&state, 256);
+        usleep(100); /* leaves some of the processor to the forks */
+    }
     return NULL;
 }
 
@@ -89,7 +91,7 @@ static void child(int number)
 {
     uint64_t state = (uint64_t)number;
     alarm(HANG_SECONDS);
-    work(&state, 300);
+    work(&state, 100);
     if (number % 4 == 1)
         pthread_join(start(child_thread, (void *)7), NULL);
     if (number % 16 == 2) {

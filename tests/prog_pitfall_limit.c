@@ -14,6 +14,7 @@ static void *(*volatile do_malloc)(size_t) = malloc;
 int main(int argc, char **argv)
 {
     static void *kept[KEPT];
+    static size_t sizes[KEPT];
     uint64_t state = 1, sum = 0, count = 0;
     if (argc != 3)
         die("arguments");
@@ -24,15 +25,16 @@ int main(int argc, char **argv)
         void *block = do_malloc(size);
         if (!block)
             break;
-        kept[count++ % KEPT] = block;
+        kept[count % KEPT] = block;
+        sizes[count++ % KEPT] = size;
         sum += size;
     }
     if (errno != ENOMEM)
         die("NULL with errno %d", errno);
     for (int i = 0; i < KEPT; i++)
         free(kept[i]);
-    for (int i = 0; i < KEPT / 4; i++) {
-        if (!do_malloc(high))
+    for (int i = 0; i < KEPT / 4 * 3; i++) {
+        if (kept[i] && !do_malloc(sizes[i]))
             die("nothing after %d blocks, though %d were freed", i, KEPT);
     }
     char text[32];

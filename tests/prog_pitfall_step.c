@@ -2,10 +2,10 @@
  * prog_pitfall_step.c - interrupts malloc and free at every single instruction,
  * allocating and freeing in the signal handler.
  *
- * Each instruction is tried in a child of its own: it turns on the processor's
- * single-step flag, lets the handler act at instruction k, and then looks for
- * blocks that were handed out twice. On the straight paths every child must
- * end well; on the slow path it may also end with a message.
+ * The processor's single-step flag is turned on for one call, the handler acts
+ * at instruction k, and then no block may have been handed out twice. Straight
+ * paths: all k in one child, which must end well. Slow path: a sample of k in a
+ * child each, which may also end with a message.
  */
 #define _GNU_SOURCE 1
 #include "pitfall.h"
@@ -14,7 +14,14 @@
 #include <sys/wait.h>
 #include <ucontext.h>
 
-enum { LIVE = 320, MORE = 300, SAMPLES = 150, HANG_SECONDS = 120, TRAP_FLAG = 0x100 };
+enum {
+    LIVE = 320,
+    MORE = 300,
+    SAMPLES = 40,
+    LONGEST = 2000,
+    HANG_SECONDS = 300,
+    TRAP_FLAG = 0x100
+};
 
 struct scene {
     size_t size;
@@ -98,14 +105,9 @@ static void must_be_apart(unsigned char *result)
 }
 
 /* One call, interrupted at instruction `at` (0: never, just counted). */
-__attribute__((noreturn)) static void child(long at)
+static void call(long at)
 {
     unsigned char *result = NULL, *mine = do_malloc(scene.cold ? 100000 : scene.size);
-    alarm(HANG_SECONDS);
-    if (!scene.cold) {
-        do_free(do_malloc(scene.size));
-        do_free(do_malloc(scene.size < 2048 ? 5000 : 100));
-    }
     *steps = 0;
     countdown = at;
     if (scene.frees) {
@@ -116,8 +118,38 @@ __attribute__((noreturn)) static void child(long at)
         STEPPING_ON();
         result = do_malloc(scene.size);
         STEPPING_OFF();
+        do_free(mine);
     }
     must_be_apart(result);
+    do_free(result);
+}
+
+/* As many live blocks as at the start, no others, and all caches warm. */
+static void tidy_up(void)
+{
+    for (size_t i = 0; i < MORE; i++)
+        do_free(more[i]);
+    while (taken_count)
+        do_free(taken[--taken_count]);
+    while (live_count < LIVE)
+        live[live_count++] = do_malloc(scene.size);
+    do_free(do_malloc(scene.size));
+    do_free(do_malloc(scene.size < 2048 ? 5000 : 100));
+}
+
+__attribute__((noreturn)) static void child(long at)
+{
+    alarm(HANG_SECONDS);
+    if (scene.cold) {
+        call(at);
+        _exit(0);
+    }
+    for (at = 1; countdown == 0; at++) {
+        tidy_up();
+        call(at);
+        if (at > LONGEST)
+            die("the straight path has more than %d instructions", LONGEST);
+    }
     _exit(0);
 }
 
@@ -141,18 +173,16 @@ static int run_child(long at)
     if (scene.cold && spoke && WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT)
         return 0;
     printf("%s(%zu), %s: instruction %ld, %s: status %#x%s\n", scene.frees ? "free" : "malloc",
-           scene.size, scene.cold ? "slow path" : "straight path", at, action_names[scene.action],
-           (unsigned)status, spoke ? " with a message" : "");
+           scene.size, scene.cold ? "slow path" : "straight path", *steps,
+           action_names[scene.action], (unsigned)status, spoke ? " with a message" : "");
     return 1;
 }
 
 static int run_scene(void)
 {
     int bad = run_child(0);
-    long count = *steps, stride = scene.cold && count > SAMPLES ? count / SAMPLES : 1;
-    if (!scene.cold && count > 2000)
-        die("the straight path has %ld instructions", count);
-    for (long at = 1; at <= count && bad < 3; at += stride)
+    long count = *steps, stride = count > SAMPLES ? count / SAMPLES : 1;
+    for (long at = 1; scene.cold && at <= count && bad < 3; at += stride)
         bad += run_child(at);
     return bad;
 }

@@ -22,17 +22,11 @@
 
 #include "stress_block.h"
 
-/* ThreadSanitizer does not follow the fork of a process with threads. */
-#if defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define NO_FORK true
-#endif
-#elif defined(__SANITIZE_THREAD__)
-#define NO_FORK true
-#endif
-#ifndef NO_FORK
-#define NO_FORK false
-#endif
+/* There in the builds with sanitizers: ThreadSanitizer does not follow the fork
+ * of a process with threads, and a child of AddressSanitizer may hang when it
+ * starts a thread. */
+void __tsan_init(void) __attribute__((weak));
+void __asan_init(void) __attribute__((weak));
 
 enum {
     LANE_SLOTS = 512,   /* blocks of one lane */
@@ -41,6 +35,7 @@ enum {
     ROOM_SLOTS = 64,
     LATE = 8, /* blocks that a dying thread leaves to its key destructor */
     MAX_THREADS = 256,
+    STACK_SIZE = 1 << 20,
     THREAD_OPS = 20000, /* mean operations in the life of one thread */
     FORK_EVERY = 50000,
     TRIM_EVERY = 20000,
@@ -63,6 +58,7 @@ struct lane {
     unsigned number;
     uint64_t op, quota;
     pthread_t thread;
+    void *stack;
     enum { IDLE, RUNNING, ENDED } state; /* under lanes_lock */
     struct slot *late[LATE];
     unsigned late_rounds;
@@ -82,7 +78,7 @@ static struct {
     unsigned threads;
     bool no_fork;
     struct timespec end;
-} run = {.ops = 1000000, .threads = 8, .no_fork = NO_FORK};
+} run = {.ops = 1000000, .threads = 8};
 
 static struct lane *lanes;
 static struct slot *slots; /* lanes' slots, then shared ones, then rooms' ones */
@@ -276,7 +272,7 @@ __attribute__((noreturn)) static void child_main(struct lane *lane)
     }
     for (int i = 0; i < 1000; i++)
         step(lane);
-    if (rng_below(&lane->maker.rng, 2)) {
+    if (!__asan_init && rng_below(&lane->maker.rng, 2)) {
         struct lane other = *lane;
         other.maker.rng.state = rng_next(&lane->maker.rng);
         if (pthread_create(&thread, NULL, child_thread, &other) == 0)
@@ -385,12 +381,20 @@ static void *lane_main(void *arg)
     return NULL;
 }
 
+/* A stack of the lane's own, which is never unmapped: else the allocator could
+ * get its addresses later by a system call that ThreadSanitizer does not see. */
 static void lane_start(struct lane *lane)
 {
+    pthread_attr_t attr;
     lane->maker.serial = ++threads_made;
     lane->state = RUNNING;
-    if (pthread_create(&lane->thread, NULL, lane_main, lane))
+    if (!lane->stack)
+        lane->stack = model_memory(STACK_SIZE);
+    pthread_attr_init(&attr);
+    if (pthread_attr_setstack(&attr, lane->stack, STACK_SIZE) ||
+        pthread_create(&lane->thread, &attr, lane_main, lane))
         fail("pthread_create failed");
+    pthread_attr_destroy(&attr);
 }
 
 /* Joins dead threads and starts their successors until all lanes are done. */
@@ -554,6 +558,7 @@ static void arguments(int argc, char **argv)
     }
     if (run.seconds)
         run.ops = UINT64_MAX;
+    run.no_fork |= __tsan_init != NULL;
 }
 
 int main(int argc, char **argv)

@@ -114,8 +114,8 @@ check()
     figures+=" (budget $budget; function $total)"
     if ((straight < 0)); then
         fail "$name: too many ways to a return: not a straight path"
-    elif ((straight < 2)); then
-        fail "$name: $figures: Tiny and Mid need one way each without a call"
+    elif ((straight < 1)); then
+        fail "$name: $figures: no way without a call"
     elif ((longest > budget)); then
         fail "$name: $figures: over the budget"
     elif ((${#result[@]} > 1)); then

@@ -1,11 +1,11 @@
 /* cxxnew.c - see cxxnew.h */
 #include "box/cxxnew.h"
 
-#include <elf.h>
 #include <link.h>
 #include <tidepool/malloc.h>
 
 #include "box/diag.h"
+#include "box/image.h"
 
 /* "m" in the mangled names is unsigned long. */
 _Static_assert(sizeof(size_t) == sizeof(unsigned long), "size_t is mangled as unsigned long");
@@ -50,123 +50,6 @@ static const struct {
     [CXXNEW_VTABLE] = {CXXNEW_ROW(_ZTVSt9bad_alloc)},
 };
 
-/* ---- A symbol in one loaded object ---- */
-
-/* The parts of an object's dynamic section that a search needs. */
-struct cxxnew_image {
-    uintptr_t base;
-    const ElfW(Sym) * symbols; /* NULL: not a usable object */
-    const char *strings;
-    const ElfW(Half) * versions; /* one per symbol, or NULL */
-    const uint32_t *gnu, *sysv;  /* DT_GNU_HASH, DT_HASH: at least one is there */
-};
-
-/* Most loaders relocate the pointers of the dynamic section in memory, some do
- * not, and nobody does for the vDSO: a value below the base is an offset. */
-static const void *cxxnew_at(uintptr_t base, uintptr_t value)
-{
-    return (const void *)(value < base ? base + value : value);
-}
-
-static void cxxnew_image_entry(struct cxxnew_image *image, const ElfW(Dyn) * entry)
-{
-    const void *at = cxxnew_at(image->base, entry->d_un.d_ptr);
-    switch (entry->d_tag) {
-    case DT_SYMTAB:
-        image->symbols = at;
-        break;
-    case DT_STRTAB:
-        image->strings = at;
-        break;
-    case DT_VERSYM:
-        image->versions = at;
-        break;
-    case DT_GNU_HASH:
-        image->gnu = at;
-        break;
-    case DT_HASH:
-        image->sysv = at;
-        break;
-    default:
-        break;
-    }
-}
-
-static struct cxxnew_image cxxnew_image_of(const struct dl_phdr_info *info)
-{
-    struct cxxnew_image image = {.base = info->dlpi_addr};
-    for (int i = 0; i < info->dlpi_phnum; i++) {
-        if (info->dlpi_phdr[i].p_type != PT_DYNAMIC)
-            continue;
-        const ElfW(Dyn) *entry = (const void *)(info->dlpi_addr + info->dlpi_phdr[i].p_vaddr);
-        for (; entry->d_tag != DT_NULL; entry++)
-            cxxnew_image_entry(&image, entry);
-    }
-    if (image.strings == NULL || (image.gnu == NULL && image.sysv == NULL))
-        image.symbols = NULL;
-    return image;
-}
-
-/* The address of symbol number `index` if it is a definition of `name`. */
-static const void *cxxnew_match(const struct cxxnew_image *image, uint32_t index, const char *name)
-{
-    const ElfW(Sym) *symbol = &image->symbols[index];
-    if (symbol->st_shndx == SHN_UNDEF || symbol->st_value == 0)
-        return NULL;
-    if (image->versions != NULL && (image->versions[index] & 0x8000) != 0)
-        return NULL; /* an old version, kept for old programs */
-    if (strcmp(image->strings + symbol->st_name, name) != 0)
-        return NULL;
-    return (const void *)(image->base + symbol->st_value);
-}
-
-/* DT_GNU_HASH: four words, a Bloom filter (not needed here), buckets that hold
- * the first symbol of a chain, and one hash per symbol; bit 0 ends a chain. */
-static const void *cxxnew_search_gnu(const struct cxxnew_image *image, const char *name)
-{
-    uint32_t buckets = image->gnu[0], first = image->gnu[1], bloom = image->gnu[2];
-    const uint32_t *bucket = (const uint32_t *)((const ElfW(Addr) *)(image->gnu + 4) + bloom);
-    const uint32_t *chain = bucket + buckets;
-    uint32_t hash = 5381;
-    for (const char *c = name; *c != '\0'; c++)
-        hash = hash * 33 + (unsigned char)*c;
-    uint32_t index = buckets == 0 ? 0 : bucket[hash % buckets];
-    if (index < first || index == 0)
-        return NULL;
-    for (;; index++) {
-        uint32_t found = chain[index - first];
-        const void *at = (found | 1) == (hash | 1) ? cxxnew_match(image, index, name) : NULL;
-        if (at != NULL || (found & 1) != 0)
-            return at;
-    }
-}
-
-/* DT_HASH: two counts, buckets, and the next symbol of each symbol's chain. */
-static const void *cxxnew_search_sysv(const struct cxxnew_image *image, const char *name)
-{
-    uint32_t buckets = image->sysv[0], hash = 0;
-    const uint32_t *bucket = image->sysv + 2, *next = bucket + buckets;
-    for (const char *c = name; *c != '\0'; c++) {
-        hash = (hash << 4) + (unsigned char)*c;
-        hash = (hash ^ ((hash >> 24) & 0xf0)) & 0x0fffffff;
-    }
-    for (uint32_t i = buckets == 0 ? 0 : bucket[hash % buckets]; i != 0; i = next[i]) {
-        const void *at = cxxnew_match(image, i, name);
-        if (at != NULL)
-            return at;
-    }
-    return NULL;
-}
-
-static const void *cxxnew_search(const struct cxxnew_image *image, const char *name)
-{
-    if (image->symbols == NULL)
-        return NULL;
-    if (image->gnu != NULL)
-        return cxxnew_search_gnu(image, name);
-    return cxxnew_search_sysv(image, name);
-}
-
 /* ---- The loaded C++ runtime ---- */
 
 enum cxxnew_rank { CXXNEW_RANK_NONE, CXXNEW_RANK_ANY, CXXNEW_RANK_NAME, CXXNEW_RANK_CALLER };
@@ -174,21 +57,10 @@ enum cxxnew_rank { CXXNEW_RANK_NONE, CXXNEW_RANK_ANY, CXXNEW_RANK_NAME, CXXNEW_R
 /* One search for the runtime: made at most once per failed call. */
 struct cxxnew_runtime {
     const void *caller;
-    struct cxxnew_image image;
+    struct tide_image image;
     enum cxxnew_rank rank; /* of the image; NONE: nothing found */
     bool searched;
 };
-
-static bool cxxnew_holds(const struct dl_phdr_info *info, const void *address)
-{
-    uintptr_t at = (uintptr_t)address - info->dlpi_addr;
-    for (int i = 0; i < info->dlpi_phnum; i++) {
-        const ElfW(Phdr) *part = &info->dlpi_phdr[i];
-        if (part->p_type == PT_LOAD && at - part->p_vaddr < part->p_memsz)
-            return true;
-    }
-    return false;
-}
 
 /* Visits one loaded object; keeps it when it is a better runtime. The object that
  * holds this code is left out: its operators are ours. */
@@ -196,13 +68,13 @@ static int cxxnew_visit(struct dl_phdr_info *info, size_t size, void *data)
 {
     struct cxxnew_runtime *runtime = data;
     (void)size;
-    if (cxxnew_holds(info, cxxnew_symbols))
+    if (tide_image_holds(info, cxxnew_symbols))
         return 0;
-    struct cxxnew_image image = cxxnew_image_of(info);
-    if (cxxnew_search(&image, cxxnew_symbols[CXXNEW_GET_HANDLER].name) == NULL)
+    struct tide_image image = tide_image_of(info);
+    if (tide_image_symbol(&image, cxxnew_symbols[CXXNEW_GET_HANDLER].name) == NULL)
         return 0;
     enum cxxnew_rank rank = CXXNEW_RANK_ANY;
-    if (cxxnew_holds(info, runtime->caller))
+    if (tide_image_holds(info, runtime->caller))
         rank = CXXNEW_RANK_CALLER;
     else if (strstr(info->dlpi_name, "/libstdc++.so") || strstr(info->dlpi_name, "/libc++"))
         rank = CXXNEW_RANK_NAME;
@@ -218,7 +90,7 @@ static const void *cxxnew_find(struct cxxnew_runtime *runtime, const char *name)
     if (!runtime->searched)
         dl_iterate_phdr(cxxnew_visit, runtime);
     runtime->searched = true;
-    return cxxnew_search(&runtime->image, name);
+    return tide_image_symbol(&runtime->image, name);
 }
 
 static const void *cxxnew_get(struct cxxnew_runtime *runtime, enum cxxnew_symbol symbol)

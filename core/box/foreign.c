@@ -1,9 +1,8 @@
 /* foreign.c - see foreign.h */
 #include "box/foreign.h"
 
-#include <link.h>
-
 #include "box/file.h"
+#include "box/image.h"
 #include "box/option.h"
 #include "box/stat.h"
 
@@ -77,24 +76,33 @@ static bool foreign_in_startup_memory(uintptr_t p)
     return found;
 }
 
+struct foreign_search {
+    bool found;
+};
+
+/* A loaded object that defines malloc and free, and is neither us nor the C library
+ * nor its loader, serves a part of the program: a plugin opened with RTLD_DEEPBIND, or
+ * an allocator that was linked in. */
 static int foreign_visit(struct dl_phdr_info *info, size_t size, void *context)
 {
-    static const char *const names[] = {"libjemalloc", "libtcmalloc", "libmimalloc",
-                                        "libsnmalloc", "librpmalloc", "libhoard"};
-    bool *found = context;
+    struct foreign_search *search = context;
+    const char *name = info->dlpi_name != NULL ? info->dlpi_name : "";
     (void)size;
-    for (unsigned i = 0; i < sizeof names / sizeof names[0]; i++)
-        if (info->dlpi_name != NULL && strstr(info->dlpi_name, names[i]) != NULL)
-            *found = true;
-    return *found;
+    if (strstr(name, "/libc.so") != NULL || strstr(name, "/ld-linux") != NULL ||
+        tide_image_holds(info, &tide_stat))
+        return 0;
+    struct tide_image image = tide_image_of(info);
+    if (image.symbols != NULL)
+        search->found = tide_image_symbol(&image, "malloc") != NULL &&
+                        tide_image_symbol(&image, "free") != NULL;
+    return search->found;
 }
 
-/* A second malloc serves part of the program (RTLD_DEEPBIND, a direct link). */
 static bool foreign_second_malloc(void)
 {
-    bool found = false;
-    dl_iterate_phdr(foreign_visit, &found);
-    return found;
+    struct foreign_search search = {false};
+    dl_iterate_phdr(foreign_visit, &search);
+    return search.found;
 }
 
 bool tide_foreign_excuse(const void *p)

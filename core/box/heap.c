@@ -126,6 +126,7 @@ void tide_heap_raze(struct tide_heap *heap)
     uint32_t generation = (pages->owner >> TIDE_OWNER_BITS) % 255 + 1;
     uint32_t owner = (pages->owner & (TIDE_OWNER_IDS - 1)) | generation << TIDE_OWNER_BITS;
     TIDE_RELAXED_SET(&pages->owner, owner);
+    TIDE_RELAXED_SET(&pages->births, pages->births + 1);
     heap->cache.owner = owner;
     tide_lock_drop(&pages->lock);
     tide_lock_take(&heap_lock);
@@ -177,9 +178,12 @@ bool tide_heap_holds(const struct tide_page *page, const void *block)
 
 void tide_heap_fork(enum tide_fork phase)
 {
-    tide_lock_fork(&heap_lock, phase);
+    if (phase == TIDE_FORK_PREPARE)
+        tide_lock_take(&heap_lock);
     for (struct tide_heap *heap = tide_heap_first(); heap != NULL; heap = heap->next)
         tide_lock_fork(&heap->pages.lock, phase);
+    if (phase == TIDE_FORK_RELEASE) /* last: a heap that is new by now was not locked */
+        tide_lock_drop(&heap_lock);
 }
 
 void tide_heap_fork_child(const struct tide_cache *self)

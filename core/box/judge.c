@@ -48,7 +48,7 @@ static bool judge_mapping(const void *p, struct tide_block *block)
     if (judge_in_reserve((uintptr_t)p))
         return judge_fault(block, "invalid pointer", "none");
     block->foreign = true;
-    return judge_fault(block, "foreign pointer", "none");
+    return judge_fault(block, "foreign pointer", "unknown");
 }
 
 /* p is in a page, but at no block's start. */

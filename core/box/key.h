@@ -26,15 +26,27 @@ enum { TIDE_KEY_LIVE = 0x5c, TIDE_KEY_FREED = 0x5c ^ 0xa5, TIDE_KEY_REMOTE = 0x5
 
 struct tide_key {
     uint64_t multiplier; /* spreads an address over the tag bits of a Mid word */
-    uint64_t mark;       /* address ^ mark stands in a freed Tiny block */
+    uint64_t mark;       /* see tide_key_mark() */
     uint64_t seed;       /* binds owner and class */
     uint64_t freed;      /* turns a live Mid word into a free one, and back */
     uint64_t remote;     /* the same for a block freed by a thread that does not own it */
-    uint64_t canary;     /* in front of a Mid block whose word is in the shadow */
+    uint64_t canary;     /* see tide_key_canary() */
 };
 
 extern struct tide_key tide_key;
 
 void tide_key_start(void);
+
+/* What stands in the second word of a free Tiny block. */
+TIDE_INLINE uint64_t tide_key_mark(const void *block)
+{
+    return (uintptr_t)block * tide_key.multiplier ^ tide_key.mark;
+}
+
+/* What stands in front of a Mid block whose checked word is in the shadow. */
+TIDE_INLINE uint64_t tide_key_canary(const void *block)
+{
+    return (uintptr_t)block ^ tide_key.canary;
+}
 
 #endif

@@ -6,7 +6,7 @@
 #include "box/stat.h"
 #include "box/vmem.h"
 
-enum { LARGE_FIRST_SLOTS = 256, LARGE_CACHED = 16, LARGE_FREED = 64 };
+enum { LARGE_FIRST_SLOTS = 256, LARGE_CACHED = 16, LARGE_FREED = 1024 };
 
 /* Open addressing with linear probing; at most half full. All under large_lock. */
 static struct tide_lock large_lock;
@@ -20,6 +20,18 @@ static unsigned large_freed_next;
 void tide_large_fork(enum tide_fork phase)
 {
     tide_lock_fork(&large_lock, phase);
+}
+
+size_t tide_large_run_max(void)
+{
+    enum { TIGHT = 128 << 10 };
+    static _Atomic size_t known;
+    size_t max = atomic_load_explicit(&known, memory_order_relaxed);
+    if (max == 0) {
+        max = tide_vmem_limit() == SIZE_MAX ? TIDE_LARGE_TOP : TIGHT;
+        atomic_store_explicit(&known, max, memory_order_relaxed);
+    }
+    return max;
 }
 
 /* --- the table --------------------------------------------------------------- */
@@ -91,7 +103,9 @@ static bool table_reserve(void)
 static void cached_drop(struct tide_mapping *mapping)
 {
     TIDE_STAT_SUB(retained, mapping->size);
-    if (tide_vmem_unmap((void *)mapping->base, mapping->size) == 0) {
+    /* With too many mappings in the process the address space has to stay. */
+    if (tide_vmem_unmap((void *)mapping->base, mapping->size) == 0 ||
+        tide_vmem_decommit((void *)mapping->base, mapping->size) == 0) {
         TIDE_STAT_ADD(decommits, 1);
         TIDE_STAT_ADD(decommit_bytes, mapping->size);
     }

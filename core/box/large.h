@@ -16,6 +16,10 @@
 #include "box/def.h"
 #include "box/lock.h"
 
+/* The largest size that is served from runs. Runs leave parts of segments unused,
+ * which matters where address space is limited. */
+size_t tide_large_run_max(void);
+
 /* One live mapping. */
 struct tide_mapping {
     uintptr_t base; /* 0: an empty place of the table */

@@ -14,7 +14,9 @@
 #include "box/segment.h"
 #include "box/stat.h"
 
-enum { LIFE_ROUNDS = 3 }; /* exit destructors that we let others go first in; glibc makes 4 */
+/* Rounds of exit destructors in which we let others go first. glibc makes four; a
+ * thread may get its heap in one of them. */
+enum { LIFE_ROUNDS = 1 };
 
 static struct tide_lock life_lock;
 static _Atomic bool life_ready;
@@ -48,8 +50,9 @@ void tide_life_push_options(void)
 
 /* The key's destructor: lets the destructors of others, which may still allocate
  * and free, run first; then gives the heap away. What comes later still is served
- * from the shared heap. */
-static void life_thread_end(void *arg)
+ * from the shared heap. ThreadSanitizer holds a thread for finished by now: the memory
+ * of its thread-local variables is the next thread's, and writes to it look like races. */
+__attribute__((no_sanitize("thread"))) static void life_thread_end(void *arg)
 {
     struct tide_heap *heap = arg;
     if (heap->rounds++ < LIFE_ROUNDS && pthread_setspecific(life_key, heap) == 0)
@@ -118,11 +121,10 @@ void tide_life_start(void)
     tide_lock_drop(&life_lock);
 }
 
-/* May allocate: the thread points at its heap already. */
-static void life_hook(struct tide_heap *heap)
+/* As early as can be: handlers that others register later run, before a fork, while
+ * ours does not hold the locks yet. May allocate. */
+static void life_hook_fork(void)
 {
-    if (life_has_key)
-        pthread_setspecific(life_key, heap);
     if (!atomic_exchange_explicit(&life_hooked, true, memory_order_relaxed))
         pthread_atfork(life_fork_prepare, life_fork_parent, life_fork_child);
 }
@@ -137,8 +139,10 @@ struct tide_cache *tide_life_attach(void)
         tide_self_set(before);
         return NULL;
     }
-    tide_self_set(&heap->cache);
-    life_hook(heap);
+    tide_self_set(&heap->cache); /* from here on the thread can allocate */
+    if (life_has_key)
+        pthread_setspecific(life_key, heap);
+    life_hook_fork();
     return &heap->cache;
 }
 
@@ -172,8 +176,7 @@ static void life_tell_source(void)
 __attribute__((constructor)) static void life_constructor(void)
 {
     tide_life_start();
-    if (tide_self == &tide_cache_empty)
-        tide_life_attach();
+    life_hook_fork();
     const char *complaint = tide_option_complaint();
     if (complaint == NULL)
         complaint = life_complaint;

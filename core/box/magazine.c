@@ -8,7 +8,8 @@ enum {
     MAGAZINE_MID_BYTES = 512 << 10,
     MAGAZINE_SLOTS_MIN = 16, /* between these many blocks */
     MAGAZINE_SLOTS_MAX = 256,
-    MAGAZINE_FIRST = 4 /* and what it begins with */
+    MAGAZINE_FIRST = 8, /* what it begins with, */
+    MAGAZINE_FIRST_BYTES = 16 << 10 /* or as many blocks as these are, but two */
 };
 
 /* owner ~0 belongs to nobody; a live word of 0 never equals a header word, since
@@ -66,7 +67,8 @@ size_t tide_magazine_places(void)
 
 static size_t magazine_first(unsigned slot)
 {
-    return slot < TIDE_TINY_ALL ? 2 * MAGAZINE_FIRST : MAGAZINE_FIRST;
+    size_t fit = MAGAZINE_FIRST_BYTES / magazine_stride(slot);
+    return tide_min(tide_max(fit, 2), MAGAZINE_FIRST);
 }
 
 void tide_magazine_birth(struct tide_cache *cache, void **places)
@@ -91,6 +93,18 @@ static void magazine_give(struct tide_cache *cache, struct tide_magazine *magazi
     TIDE_RELAXED_SET(&magazine->top, magazine->base + (have - count));
 }
 
+/* Lowers the capacity to `cap`, with no more blocks than that in the magazine. */
+static void magazine_lower(struct tide_cache *cache, unsigned slot, size_t cap)
+{
+    struct tide_magazine *magazine = tide_cache_magazine(cache, slot);
+    cap = tide_max(cap, magazine_first(slot));
+    size_t old = (size_t)(magazine->lim - magazine->base);
+    if (cap < old) {
+        magazine->lim = magazine->base + cap;
+        cache->held -= (old - cap) * magazine_stride(slot);
+    }
+}
+
 /* Takes half the capacity of one magazine that has more than the first one, to
  * make room in the budget. Goes round over the classes. Lock held. */
 static bool magazine_shrink_other(struct tide_cache *cache, const struct tide_magazine *keep)
@@ -102,11 +116,10 @@ static bool magazine_shrink_other(struct tide_cache *cache, const struct tide_ma
         size_t have = (size_t)(magazine->top - magazine->base);
         if (magazine == keep || cap <= magazine_first(slot))
             continue;
-        size_t less = tide_min(cap / 2, cap - magazine_first(slot));
-        if (have > cap - less)
-            magazine_give(cache, magazine, have - (cap - less));
-        magazine->lim -= less;
-        cache->held -= less * magazine_stride(slot);
+        size_t left = tide_max(cap - cap / 2, magazine_first(slot));
+        if (have > left)
+            magazine_give(cache, magazine, have - left);
+        magazine_lower(cache, slot, left);
         return true;
     }
     return false;
@@ -153,9 +166,9 @@ bool tide_magazine_fill(struct tide_cache *cache, unsigned slot)
     unsigned want = (unsigned)(magazine->lim - magazine->base + 1) / 2;
     unsigned got = tide_page_refill(pages, magazine_kind(slot), magazine_class(slot),
                                     magazine->base, want, NULL);
-    tide_lock_drop(&pages->lock);
     magazine_reverse(magazine->base, got);
     TIDE_RELAXED_SET(&magazine->top, magazine->base + got);
+    tide_lock_drop(&pages->lock); /* not before: a fork in between would lose the blocks */
     return got > 0;
 }
 
@@ -166,10 +179,14 @@ void tide_magazine_spill(struct tide_cache *cache, unsigned slot)
     bool again = cache->last[slot] == LAST_SPILL;
     tide_lock_take(&cache->pages->lock);
     cache->last[slot] = LAST_SPILL;
-    /* Blocks come and go: a larger magazine saves the next trip. Blocks only come:
-     * it would only keep them from their pages. */
-    if (again || !magazine_grow(cache, slot))
-        magazine_give(cache, magazine, again ? cap - cap / 4 : cap / 2);
+    if (again) {
+        /* Blocks only come: keeping them would only keep them from their pages. */
+        magazine_give(cache, magazine, cap - cap / 4);
+        magazine_lower(cache, slot, cap / 2);
+    } else if (!magazine_grow(cache, slot)) {
+        /* They come and go: a larger magazine would have saved the next trip. */
+        magazine_give(cache, magazine, (cap + 1) / 2);
+    }
     tide_lock_drop(&cache->pages->lock);
 }
 

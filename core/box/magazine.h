@@ -4,8 +4,10 @@
  * owns:      the thread's free blocks, as arrays of pointers in near memory; the
  *            thread-local pointer that leads to them
  * threads:   a cache is used by its thread alone; statistics read the tops
- * invariant: base <= top <= lim per magazine; the capacities (lim - base) times
- *            their strides add up to `held` <= the cache= budget
+ * invariant: base <= top <= lim per magazine; what the capacities (lim - base) have
+ *            grown above their first size, in bytes, adds up to `held` <= the cache=
+ *            budget. The first capacities (8 blocks or 16 KiB, at least two blocks)
+ *            come to about 1.5 MiB over all classes
  * uses:      page, remote, sizeclass
  * used by:   tiny, mid, heap, route
  * not here:  which blocks may go in, what their words are (tiny, mid)
@@ -59,7 +61,7 @@ struct tide_cache {
     struct tide_pages *pages;
     struct tide_outbox *outbox;
     struct tide_magazine *deep; /* TIDE_MID_CLASSES of them, or NULL */
-    uint64_t held;              /* capacities in bytes */
+    uint64_t held;              /* bytes of capacity above the first ones */
     uint8_t last[TIDE_SLOTS];   /* what happened last: nothing, a fill, a spill */
 };
 

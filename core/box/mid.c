@@ -62,16 +62,3 @@ void tide_mid_set_freed(const struct tide_window *window, void *p, enum tide_mid
     uint64_t turn = state == TIDE_MID_REMOTE ? tide_key.remote : tide_key.freed;
     tide_mid_store(at, tide_mid_load(at) ^ turn);
 }
-
-void tide_mid_guard(void *const *blocks, unsigned n)
-{
-    for (unsigned i = 0; i < n; i++) {
-        const struct tide_window *window = tide_pagemap_find((uintptr_t)blocks[i]);
-        TIDE_CHECK(window != NULL);
-        if ((window->mode & TIDE_MODE_SHADOW) == 0)
-            return;
-        if ((window->mode & TIDE_MODE_MODEL) != 0)
-            tide_source_touch_slow((char *)blocks[i] - 8, 8, window->delay);
-        tide_mid_store((char *)blocks[i] - 8, (uintptr_t)blocks[i] ^ tide_key.canary);
-    }
-}

@@ -52,9 +52,6 @@ void tide_mid_set_live(const struct tide_window *window, void *p, uint32_t owner
 /* Turns the live word at p into the one of a freed block. */
 void tide_mid_set_freed(const struct tide_window *window, void *p, enum tide_mid_state state);
 
-/* Writes the canaries of blocks that just left their pages (shadow variant). */
-void tide_mid_guard(void *const *blocks, unsigned n);
-
 TIDE_INLINE uint64_t tide_mid_tag(const void *p)
 {
     return (uintptr_t)p * tide_key.multiplier & TIDE_KEY_TAG;

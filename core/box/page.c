@@ -4,6 +4,7 @@
 #include "box/diag.h"
 #include "box/key.h"
 #include "box/segment.h"
+#include "box/stat.h"
 #include "box/vmem.h"
 
 enum { PAGE_DIRTY_WORD = 4 }; /* Large: where the second bitmap starts */
@@ -146,7 +147,8 @@ static struct tide_page *page_open(struct tide_pages *pages, enum tide_kind kind
 static size_t page_resident(struct tide_page *page)
 {
     if (page->kind != TIDE_KIND_LARGE)
-        return page->purged ? page->slack : (size_t)page->bump * page->stride;
+        return page->purged ? page->slack + (size_t)page->used * page->stride
+                            : (size_t)page->bump * page->stride;
     const _Atomic uint64_t *dirty = &page->bits[PAGE_DIRTY_WORD];
     int count =
         __builtin_popcountll(bits_get(&dirty[0])) + __builtin_popcountll(bits_get(&dirty[1]));
@@ -236,13 +238,43 @@ static bool page_take_large(struct tide_pages *pages, struct tide_page *page, vo
     return old ? !dirty : page->zeroed;
 }
 
+/* What has to stand in or before a block that waits in a magazine: the mark of a free
+ * Tiny block (frees wrote it, unless it is fresh or was purged), the canary of a Mid
+ * block whose checked word is in the shadow. */
+static void page_dress(const struct tide_page *page, void *const *blocks, unsigned n, unsigned old)
+{
+    const struct tide_window *window = tide_page_window(page);
+    if (page->kind == TIDE_KIND_TINY) {
+        for (unsigned i = page->purged ? 0 : old; i < n; i++)
+            ((uint64_t *)blocks[i])[1] = tide_key_mark(blocks[i]);
+    } else if (page->kind == TIDE_KIND_MID && (window->mode & TIDE_MODE_SHADOW) != 0) {
+        if ((window->mode & TIDE_MODE_MODEL) != 0)
+            for (unsigned i = 0; i < n; i++)
+                tide_source_touch_slow((char *)blocks[i] - 8, 8, window->delay);
+        for (unsigned i = 0; i < n; i++)
+            ((uint64_t *)blocks[i])[-1] = tide_key_canary(blocks[i]);
+    }
+}
+
+/* Of Tiny no more than a system page of fresh blocks is taken at once: their marks
+ * are written, which makes the memory resident. */
+static unsigned page_want_fresh(const struct tide_page *page, unsigned want)
+{
+    if (page->kind != TIDE_KIND_TINY)
+        return want;
+    return (unsigned)tide_min(want, tide_max(4096 / page->stride, 1));
+}
+
 /* Takes from the page at the head of the bin, which has a free block. */
 static unsigned page_take(struct tide_pages *pages, struct tide_bin *bin, void **out, unsigned want,
                           bool *zeroed)
 {
     struct tide_page *page = bin->head;
     unsigned old = page->used < page->bump ? page_take_old(page, out, want) : 0;
-    unsigned got = old + page_take_fresh(page, out + old, want - old);
+    unsigned got = old;
+    if (old < want && page->bump < page->blocks && (old == 0 || page->kind != TIDE_KIND_TINY))
+        got += page_take_fresh(page, out + old, page_want_fresh(page, want - old));
+    page_dress(page, out, got, old);
     bool clean = false;
     if (page->kind == TIDE_KIND_LARGE) {
         for (unsigned i = 0; i < got; i++)
@@ -270,7 +302,9 @@ unsigned tide_page_refill(struct tide_pages *pages, enum tide_kind kind, unsigne
     struct tide_bin *bin = &pages->bin[kind][cls];
     unsigned got = 0;
     while (got < want) {
-        if (bin->head == NULL && (got > 0 || page_open(pages, kind, cls) == NULL))
+        if (got > 0 && (bin->head == NULL || kind == TIDE_KIND_TINY))
+            break;
+        if (bin->head == NULL && page_open(pages, kind, cls) == NULL)
             break;
         unsigned more = page_take(pages, bin, out + got, want - got, zeroed);
         TIDE_CHECK(more > 0);
@@ -294,38 +328,48 @@ static size_t page_purge_run(uintptr_t from, uintptr_t to)
     return to - from;
 }
 
-size_t tide_page_purge(struct tide_pages *pages, struct tide_page *page)
+/* Gives the run [start, end) of free blocks back; a Large block whose memory went as a
+ * whole is known to be zero. */
+static size_t page_purge_blocks(struct tide_page *page, unsigned start, unsigned end)
 {
     uintptr_t base = tide_page_base(page);
+    size_t bytes = page_purge_run(base + (uintptr_t)start * page->stride,
+                                  base + (uintptr_t)end * page->stride);
+    if (page->kind == TIDE_KIND_LARGE && bytes == (size_t)(end - start) * page->stride)
+        for (unsigned i = start; i < end; i++)
+            page_swap_dirty(page, i, false);
+    return bytes;
+}
+
+size_t tide_page_purge(struct tide_pages *pages, struct tide_page *page)
+{
     size_t bytes = 0;
     unsigned start = 0; /* of the run of free blocks that ends at i */
     if (page->slack == 0)
         return 0;
-    page->purged = 1;
-    page_set_limit(page);
     for (unsigned i = 0; i <= page->bump; i++) {
-        if (i < page->bump && !tide_page_is_out(page, i)) {
-            if (page->kind == TIDE_KIND_LARGE)
-                page_swap_dirty(page, i, false);
+        if (i < page->bump && !tide_page_is_out(page, i))
             continue;
-        }
         if (i > start)
-            bytes += page_purge_run(base + (uintptr_t)start * page->stride,
-                                    base + (uintptr_t)i * page->stride);
+            bytes += page_purge_blocks(page, start, i);
         start = i + 1;
     }
-    page_use_slack(pages, page, page->slack);
-    return bytes;
+    if (bytes == 0)
+        return 0;
+    page->purged = 1;
+    page_set_limit(page);
+    /* Free blocks that share a system page with live ones stay resident. */
+    size_t before = page->slack, free = (size_t)(page->bump - page->used) * page->stride;
+    size_t left = tide_min(before, free > bytes ? free - bytes : 0);
+    page_use_slack(pages, page, before - left);
+    return before - left;
 }
 
 /* A Large block came back and too much is free already: its memory goes at once. */
 static void page_purge_large(struct tide_pages *pages, struct tide_page *page, unsigned index)
 {
-    uintptr_t block = tide_page_base(page) + (uintptr_t)index * page->stride;
-    if (tide_segment_decommit(block, page->stride) == 0) {
-        page_swap_dirty(page, index, false);
+    if (page_purge_blocks(page, index, index + 1) > 0)
         page_use_slack(pages, page, page->stride);
-    }
 }
 
 /* In front of a Mid block whose checked word is in the shadow stands a canary. */
@@ -333,7 +377,7 @@ static bool page_canary_ok(const struct tide_page *page, const void *p)
 {
     if (page->kind != TIDE_KIND_MID || (tide_page_window(page)->mode & TIDE_MODE_SHADOW) == 0)
         return true;
-    return ((const uint64_t *)p)[-1] == ((uintptr_t)p ^ tide_key.canary);
+    return ((const uint64_t *)p)[-1] == tide_key_canary(p);
 }
 
 static void page_put(struct tide_pages *pages, struct tide_page *page, unsigned index)
@@ -358,7 +402,7 @@ static void page_put(struct tide_pages *pages, struct tide_page *page, unsigned 
     }
     if (TIDE_LIKELY(page->kind != TIDE_KIND_LARGE && page->used > page->purge_at))
         return;
-    if (pages->slack <= tide_segment_retain_limit())
+    if (pages->slack + TIDE_STAT_GET(retained) <= tide_segment_retain_limit())
         return;
     if (page->kind == TIDE_KIND_LARGE) {
         page_purge_large(pages, page, index);

@@ -38,8 +38,9 @@ struct tide_batch;
 /* What an owner (a thread's heap, a first-class heap) has, under its lock but for
  * the inbox: pushed to by everybody, emptied under the lock. */
 struct tide_pages {
-    struct tide_lock lock;
-    uint32_t owner; /* id | generation << 16; written under the lock */
+    uint32_t owner;  /* id | generation << 16; written under the lock, read by all */
+    uint64_t births; /* how many owners this was: never repeats, as generations do */
+    struct tide_lock lock __attribute__((aligned(2 * TIDE_LINE)));
     uint64_t slack;
     struct tide_bin bin[TIDE_KINDS][TIDE_CLASSES_MAX];
     _Atomic(struct tide_batch *) inbox __attribute__((aligned(2 * TIDE_LINE)));

@@ -80,7 +80,7 @@ struct tide_window {
 } __attribute__((aligned(TIDE_LINE)));
 
 /* Bytes of a segment of each kind, as a power of two. */
-enum { TIDE_SHIFT_SMALL = 18, TIDE_SHIFT_LARGE = 22 };
+enum { TIDE_SHIFT_SMALL = 19, TIDE_SHIFT_LARGE = 22 };
 
 /*
  * The primary windows of Tiny and Mid lie side by side in one reservation, with one

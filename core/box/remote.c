@@ -14,7 +14,14 @@ void tide_remote_fork(enum tide_fork phase)
     tide_lock_fork(&remote_pool_lock, phase);
 }
 
-static struct tide_batch *remote_batch_take(uint32_t owner)
+/* The owner that a batch is for, or NULL when it is gone. */
+static struct tide_pages *remote_owner(const struct tide_batch *batch)
+{
+    struct tide_pages *pages = tide_page_find_owner(batch->owner);
+    return pages != NULL && TIDE_RELAXED_GET(&pages->births) == batch->births ? pages : NULL;
+}
+
+static struct tide_batch *remote_batch_take(uint32_t owner, uint64_t births)
 {
     tide_lock_take(&remote_pool_lock);
     struct tide_batch *batch = remote_pool;
@@ -27,6 +34,7 @@ static struct tide_batch *remote_batch_take(uint32_t owner)
         return NULL;
     TIDE_RELAXED_SET(&batch->count, 0);
     batch->owner = owner;
+    batch->births = births;
     batch->bytes = 0;
     batch->next = NULL;
     return batch;
@@ -50,7 +58,7 @@ bool tide_remote_drain(struct tide_pages *pages)
     while (batch != NULL) {
         struct tide_batch *next = batch->next;
         atomic_fetch_sub_explicit(&pages->inbox_bytes, (int64_t)batch->bytes, memory_order_relaxed);
-        if (batch->owner == pages->owner)
+        if (remote_owner(batch) == pages)
             tide_page_flush(pages, batch->block, batch->count, "free");
         remote_batch_return(batch);
         batch = next;
@@ -73,7 +81,7 @@ static void remote_relieve(struct tide_pages *pages, int64_t bytes)
 
 static void remote_hand_over(struct tide_batch *batch)
 {
-    struct tide_pages *pages = tide_page_find_owner(batch->owner);
+    struct tide_pages *pages = remote_owner(batch);
     if (pages == NULL) {
         remote_batch_return(batch);
         return;
@@ -104,14 +112,16 @@ void tide_remote_put(struct tide_outbox *outbox, const struct tide_page *page, v
 {
     uint32_t owner = atomic_load_explicit(&page->owner, memory_order_relaxed);
     struct tide_batch **slot = &outbox->slot[owner % TIDE_OUTBOX_SLOTS];
+    const struct tide_pages *pages = tide_page_find_owner(owner);
     struct tide_batch *batch = *slot;
-    if (batch != NULL && batch->owner != owner) {
+    uint64_t births = pages != NULL ? TIDE_RELAXED_GET(&pages->births) : 0;
+    if (batch != NULL && (batch->owner != owner || batch->births != births)) {
         TIDE_RELAXED_SET(slot, NULL);
         remote_hand_over(batch);
         batch = NULL;
     }
     if (batch == NULL) {
-        batch = remote_batch_take(owner);
+        batch = remote_batch_take(owner, births);
         if (batch == NULL) {
             tide_remote_give(owner, block);
             return;
@@ -149,7 +159,7 @@ void tide_remote_each_out(const struct tide_outbox *outbox, tide_remote_visit *v
 {
     for (int i = 0; i < TIDE_OUTBOX_SLOTS; i++) {
         const struct tide_batch *batch = __atomic_load_n(&outbox->slot[i], __ATOMIC_ACQUIRE);
-        if (batch != NULL)
+        if (batch != NULL && remote_owner(batch) != NULL)
             remote_each(batch, visit, context);
     }
 }
@@ -158,6 +168,6 @@ void tide_remote_each_in(const struct tide_pages *pages, tide_remote_visit *visi
 {
     const struct tide_batch *batch = atomic_load_explicit(&pages->inbox, memory_order_acquire);
     for (; batch != NULL; batch = batch->next)
-        if (batch->owner == pages->owner)
+        if (remote_owner(batch) == pages)
             remote_each(batch, visit, context);
 }

@@ -20,7 +20,7 @@
 #include "box/page.h"
 
 enum {
-    TIDE_BATCH_BLOCKS = 61,
+    TIDE_BATCH_BLOCKS = 60,
     TIDE_BATCH_BYTES = 128 << 10,
     TIDE_INBOX_BYTES = 1 << 20, /* above it the pusher empties the inbox if it can */
     TIDE_OUTBOX_SLOTS = 8
@@ -31,6 +31,7 @@ struct tide_batch {
     uint32_t owner;
     uint32_t count;
     uint64_t bytes;
+    uint64_t births; /* of the owner when the batch was begun */
     void *block[TIDE_BATCH_BLOCKS];
 };
 

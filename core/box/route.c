@@ -60,10 +60,8 @@ static void *route_take_one(struct tide_pages *pages, enum tide_kind kind, unsig
         return NULL;
     if (kind == TIDE_KIND_TINY)
         tide_tiny_clear_mark(block);
-    if (kind == TIDE_KIND_MID) {
-        tide_mid_guard(&block, 1);
+    if (kind == TIDE_KIND_MID)
         tide_mid_set_live(tide_pagemap_find((uintptr_t)block), block, pages->owner, cls);
-    }
     return block;
 }
 
@@ -72,12 +70,8 @@ static void *route_take_cached(struct tide_cache *cache, enum tide_kind kind, un
 {
     unsigned slot = tide_slot_of(kind, cls);
     struct tide_magazine *magazine = tide_cache_magazine(cache, slot);
-    if (magazine->top == magazine->base) {
-        if (!tide_magazine_fill(cache, slot))
-            return NULL;
-        if (kind == TIDE_KIND_MID)
-            tide_mid_guard(magazine->base, (unsigned)(magazine->top - magazine->base));
-    }
+    if (magazine->top == magazine->base && !tide_magazine_fill(cache, slot))
+        return NULL;
     void *block = magazine->top[-1];
     TIDE_RELAXED_SET(&magazine->top, magazine->top - 1);
     if (kind == TIDE_KIND_TINY)
@@ -138,10 +132,13 @@ void *tide_route_take_large(struct tide_pages *pages, size_t size, size_t align,
         errno = ENOMEM;
         return NULL;
     }
-    int cls = tide_sizeclass_aligned(TIDE_KIND_LARGE, size, align);
+    bool run = size <= tide_large_run_max();
+    int cls = run ? tide_sizeclass_aligned(TIDE_KIND_LARGE, size, align) : -1;
+    void *block = NULL;
     if (cls >= 0)
-        return tide_route_take(pages, TIDE_KIND_LARGE, (unsigned)cls, zeroed);
-    return route_take_mapping(pages, size, align, zeroed);
+        block = tide_route_take(pages, TIDE_KIND_LARGE, (unsigned)cls, zeroed);
+    /* Near the end of the address space a mapping may fit where a segment does not. */
+    return block != NULL ? block : route_take_mapping(pages, size, align, zeroed);
 }
 
 void *tide_route_take_aligned(struct tide_pages *pages, size_t size, size_t align)
@@ -165,25 +162,29 @@ TIDE_COLD static void route_report_twice(void *twice)
 }
 
 /* Mid is far and its words are in the shadow table: malloc and free from the deep
- * magazines, without a touch of the far line. False and NULL: not that simple. */
+ * magazines, without a touch of the far line. NULL: not that simple. The thread is
+ * busy from the first look at the magazine to the last, as on the fast path. */
 static void *route_malloc_far(struct tide_cache *cache, size_t size)
 {
     const struct tide_window *window = &tide_windows[TIDE_KIND_MID];
     struct tide_magazine *magazine =
         tide_cache_magazine(cache, TIDE_TINY_ALL + tide_sizeclass_mid(size));
-    if ((window->mode & TIDE_MODE_SHADOW) == 0 || magazine->top == magazine->base)
-        return NULL;
-    char *block = magazine->top[-1];
-    if (!tide_window_holds(window, (uintptr_t)block))
-        return NULL;
-    uint64_t *at = tide_mid_word_at(window, block), word = tide_route_word(magazine, block);
-    if (*at == word)
+    char *taken = NULL;
+    if ((window->mode & TIDE_MODE_SHADOW) == 0)
         return NULL;
     tide_self_set(&tide_cache_busy);
-    TIDE_RELAXED_SET(&magazine->top, magazine->top - 1);
+    if (magazine->top != magazine->base) {
+        char *block = magazine->top[-1];
+        uint64_t word = tide_route_word(magazine, block);
+        if (tide_window_holds(window, (uintptr_t)block) &&
+            tide_mid_load(tide_mid_word_at(window, block)) != word) {
+            TIDE_RELAXED_SET(&magazine->top, magazine->top - 1);
+            tide_mid_store(tide_mid_word_at(window, block), word);
+            taken = block;
+        }
+    }
     tide_self_set(cache);
-    *at = word;
-    return block;
+    return taken;
 }
 
 TIDE_NOINLINE void *tide_route_malloc_slow(struct tide_cache *cache, size_t size, void *twice)
@@ -261,15 +262,17 @@ static bool route_free_far(struct tide_cache *cache, void *p)
         return false;
     struct tide_magazine *magazine =
         tide_cache_magazine(cache, tide_slot_of(TIDE_KIND_MID, page->cls));
-    uint64_t *at = tide_mid_word_at(window, p), word = tide_route_word(magazine, p);
-    if (*at != word || magazine->top == magazine->lim)
-        return false;
-    *at = word ^ magazine->free_turn;
+    void *at = tide_mid_word_at(window, p);
+    uint64_t word = tide_route_word(magazine, p);
     tide_self_set(&tide_cache_busy);
-    TIDE_RELAXED_SET(magazine->top, p);
-    TIDE_RELAXED_SET(&magazine->top, magazine->top + 1);
+    bool done = tide_mid_load(at) == word && magazine->top != magazine->lim;
+    if (done) {
+        tide_mid_store(at, word ^ magazine->free_turn);
+        TIDE_RELAXED_SET(magazine->top, p);
+        TIDE_RELAXED_SET(&magazine->top, magazine->top + 1);
+    }
     tide_self_set(cache);
-    return true;
+    return done;
 }
 
 TIDE_NOINLINE void tide_route_free_slow(struct tide_cache *cache, void *p, const char *call)

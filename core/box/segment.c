@@ -13,9 +13,9 @@ static const struct segment_shape {
     uint16_t words; /* words of the largest bitmap, when it is not in the descriptor */
     uint16_t step;  /* segments committed at once, at first */
 } segment_shape[TIDE_KINDS] = {
-    [TIDE_KIND_TINY] = {TIDE_SHIFT_SMALL, 0, 256, 8},
-    [TIDE_KIND_MID] = {TIDE_SHIFT_SMALL, 16, 0, 4},
-    [TIDE_KIND_MIDAL] = {TIDE_SHIFT_SMALL, 0, 0, 4},
+    [TIDE_KIND_TINY] = {TIDE_SHIFT_SMALL, 0, 512, 4},
+    [TIDE_KIND_MID] = {TIDE_SHIFT_SMALL, 16, 0, 2},
+    [TIDE_KIND_MIDAL] = {TIDE_SHIFT_SMALL, 0, 0, 2},
     [TIDE_KIND_LARGE] = {TIDE_SHIFT_LARGE, 0, 0, 1},
 };
 
@@ -101,6 +101,16 @@ static size_t segment_window_size(enum tide_kind kind, bool primary)
     return tide_max(tide_align_down(size, segment), segment);
 }
 
+/* The next smaller size to try. Where everything is locked as it is mapped, what is
+ * only reserved counts as well: a window must leave room for others. */
+static size_t segment_smaller(enum tide_kind kind, size_t size)
+{
+    size_t segment = (size_t)1 << segment_shape[kind].shift, limit;
+    if (size > segment && tide_vmem_lock_bound(size, &limit))
+        size = tide_max(tide_min(size, limit / 32), 2 * segment);
+    return tide_align_down(size / 2, segment);
+}
+
 /* Bytes of the tables of a window, each page-aligned. */
 struct segment_plan {
     size_t area, pages, bits, shadow;
@@ -150,7 +160,7 @@ static bool segment_reserve(enum tide_kind kind, unsigned index)
 {
     size_t align = (size_t)1 << segment_shape[kind].shift, gap = tide_vmem_page_size();
     size_t size = segment_window_size(kind, index < TIDE_KINDS);
-    for (; size >= align; size = tide_align_down(size / 2, align)) {
+    for (; size >= align; size = segment_smaller(kind, size)) {
         struct segment_plan plan = segment_plan(kind, size);
         char *raw =
             tide_vmem_reserve(align + plan.area + gap + plan.pages + plan.bits + plan.shadow);
@@ -169,7 +179,7 @@ static bool segment_reserve_arena(void)
 {
     size_t align = (size_t)1 << TIDE_SHIFT_SMALL, gap = tide_vmem_page_size();
     size_t size = segment_window_size(TIDE_KIND_TINY, true);
-    for (; size >= align; size = tide_align_down(size / 2, align)) {
+    for (; size >= align; size = segment_smaller(TIDE_KIND_TINY, size)) {
         struct segment_plan tiny = segment_plan(TIDE_KIND_TINY, size);
         struct segment_plan mid = segment_plan(TIDE_KIND_MID, size);
         size_t pages = 2 * (size >> TIDE_SHIFT_SMALL) * sizeof(struct tide_page);
@@ -224,17 +234,19 @@ static bool segment_open(struct segment_pool *pool, enum tide_kind kind)
     return done;
 }
 
-/* Commits the part of a table that covers bytes [from, to). */
+/* Commits the part of a table that covers bytes [from, to); what is before `from` is
+ * committed already. A table need not start at a page's edge. */
 static bool segment_commit_table(void *table, size_t from, size_t to)
 {
-    size_t page = tide_vmem_page_size();
-    from = tide_align_up(from, page);
-    to = tide_align_up(to, page);
-    if (to > from) {
-        if (tide_vmem_commit((char *)table + from, to - from) != 0)
-            return false;
-        tide_meta_account(to - from);
-    }
+    uintptr_t page = tide_vmem_page_size();
+    uintptr_t end = tide_align_up((uintptr_t)table + to, page);
+    uintptr_t start = from == 0 ? tide_align_down((uintptr_t)table, page)
+                                : tide_align_up((uintptr_t)table + from, page);
+    if (end <= start)
+        return true;
+    if (tide_vmem_commit((void *)start, end - start) != 0)
+        return false;
+    tide_meta_account(end - start);
     return true;
 }
 

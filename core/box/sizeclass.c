@@ -67,16 +67,22 @@ unsigned tide_sizeclass_mid(size_t n)
     return class_least(class_mid, n <= 16 ? 0 : n - 16);
 }
 
+/* Every process starts with this: one walk over the table and the classes. */
 void tide_sizeclass_start(size_t tiny_max)
 {
     tiny_max = tide_align_down(tiny_max + 1, 16) - 1;
     tide_sizeclass.tiny_max = tiny_max;
-    for (unsigned i = 0; i < TIDE_SLOT_TABLE; i++) {
-        unsigned most_tiny = i * 16, most_mid = i * 16 - 1; /* the largest size that comes here */
-        tide_sizeclass.slot[i] =
-            most_tiny <= tiny_max + 1
-                ? (uint8_t)tide_sizeclass_tiny(most_tiny)
-                : (uint8_t)(TIDE_TINY_ALL + tide_sizeclass_mid(tide_min(most_mid, TIDE_MID_TOP)));
+    unsigned entry = 0, tiny_end = (unsigned)(tiny_max + 1) / 16 + 1;
+    for (unsigned cls = 0; entry < tiny_end; entry++) {
+        while (class_tiny[cls] < entry * 16)
+            cls++;
+        tide_sizeclass.slot[entry] = (uint8_t)cls;
+    }
+    /* Entry i serves sizes up to 16 i - 1; a class serves its name and 16 more. */
+    for (unsigned cls = 0; entry < TIDE_SLOT_TABLE; entry++) {
+        while (cls + 1 < TIDE_MID_CLASSES && class_mid[cls] + 16 < entry * 16 - 1)
+            cls++;
+        tide_sizeclass.slot[entry] = (uint8_t)(TIDE_TINY_ALL + cls);
     }
 }
 

@@ -23,19 +23,14 @@
 /* Tells the cache's magazines about the words of Tiny. */
 void tide_tiny_birth(struct tide_cache *cache);
 
-TIDE_INLINE uint64_t tide_tiny_mark(const void *block)
-{
-    return (uintptr_t)block * tide_key.multiplier ^ tide_key.mark;
-}
-
 TIDE_INLINE bool tide_tiny_is_marked(const void *block)
 {
-    return ((const uint64_t *)block)[1] == tide_tiny_mark(block);
+    return ((const uint64_t *)block)[1] == tide_key_mark(block);
 }
 
 TIDE_INLINE void tide_tiny_set_mark(void *block)
 {
-    ((uint64_t *)block)[1] = tide_tiny_mark(block);
+    ((uint64_t *)block)[1] = tide_key_mark(block);
 }
 
 /* Handed out: anything but the mark. */

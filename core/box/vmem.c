@@ -9,10 +9,23 @@
 
 #include "box/sys.h"
 
+static long vmem_mmap_raw(size_t size, int prot, int flags)
+{
+    return tide_sys6(SYS_mmap, 0, (long)size, prot, MAP_PRIVATE | MAP_ANONYMOUS | flags, -1, 0);
+}
+
 static void *vmem_mmap(size_t size, int prot, int flags)
 {
-    long ret = tide_sys6(SYS_mmap, 0, (long)size, prot, MAP_PRIVATE | MAP_ANONYMOUS | flags, -1, 0);
+    long ret = vmem_mmap_raw(size, prot, flags);
     return ret < 0 && ret > -4096 ? NULL : (void *)ret;
+}
+
+static size_t vmem_rlimit(int resource)
+{
+    struct rlimit lim = {0, 0};
+    if (tide_sys4(SYS_prlimit64, 0, resource, 0, (long)&lim) != 0 || lim.rlim_cur == RLIM_INFINITY)
+        return SIZE_MAX;
+    return lim.rlim_cur;
 }
 
 void *tide_vmem_reserve(size_t size)
@@ -77,10 +90,18 @@ size_t tide_vmem_page_size(void)
 
 size_t tide_vmem_limit(void)
 {
-    struct rlimit lim = {0, 0};
-    if (tide_sys4(SYS_prlimit64, 0, RLIMIT_AS, 0, (long)&lim) != 0 || lim.rlim_cur == RLIM_INFINITY)
-        return SIZE_MAX;
-    return lim.rlim_cur;
+    return vmem_rlimit(RLIMIT_AS);
+}
+
+bool tide_vmem_lock_bound(size_t size, size_t *limit)
+{
+    *limit = vmem_rlimit(RLIMIT_MEMLOCK);
+    if (*limit == SIZE_MAX)
+        return false;
+    long ret = vmem_mmap_raw(size, PROT_NONE, MAP_NORESERVE);
+    if (ret >= 0 || ret < -4095)
+        tide_vmem_unmap((void *)ret, size);
+    return ret == -EAGAIN;
 }
 
 size_t tide_vmem_physical(void)

@@ -17,6 +17,10 @@
 /* Address space without memory (PROT_NONE, not charged). NULL on failure. */
 void *tide_vmem_reserve(size_t size);
 
+/* True when a reservation of this size fails because all future memory is to be locked
+ * (mlockall) and the limit of locked memory, *limit bytes, stands against it. */
+bool tide_vmem_lock_bound(size_t size, size_t *limit);
+
 /* Makes a reserved range readable and writable; new pages read as zero. */
 int tide_vmem_commit(void *base, size_t size);
 

@@ -1,0 +1,291 @@
+/* test_vmem.c - address space and pages: what the kernel answers, and no errno. */
+#include "box/vmem.h"
+
+#include <linux/mempolicy.h>
+#include <sys/syscall.h>
+
+#include "unit_base.h"
+
+enum { SIZE = 1 << 20, KEEP = 4321 };
+
+/* errno is a number nobody else uses, and must be so at the end of each test. */
+static void errno_set(void)
+{
+    errno = KEEP;
+}
+
+static void errno_kept(void)
+{
+    ck_assert_int_eq(errno, KEEP);
+}
+
+static bool is_zero(const char *at, size_t size)
+{
+    for (size_t i = 0; i < size; i++)
+        if (at[i] != 0)
+            return false;
+    return true;
+}
+
+START_TEST(reserved_space_cannot_be_touched)
+{
+    char *base = tide_vmem_reserve(SIZE);
+    ck_assert_ptr_nonnull(base);
+    ck_assert_uint_eq((uintptr_t)base % tide_vmem_page_size(), 0);
+    ck_assert(unit_faults(unit_load, base));
+    ck_assert(unit_faults(unit_store, base + SIZE - 1));
+    ck_assert_int_eq(tide_vmem_unmap(base, SIZE), 0);
+}
+END_TEST
+
+START_TEST(reserving_costs_no_memory)
+{
+    size_t before = unit_status("VmData");
+    char *base = tide_vmem_reserve((size_t)1 << 40);
+    ck_assert_ptr_nonnull(base);
+    ck_assert_uint_lt(unit_status("VmData") - before, SIZE);
+    ck_assert_int_eq(tide_vmem_unmap(base, (size_t)1 << 40), 0);
+}
+END_TEST
+
+START_TEST(impossible_sizes_give_null)
+{
+    errno_set();
+    ck_assert_ptr_null(tide_vmem_reserve((size_t)1 << 62));
+    ck_assert_ptr_null(tide_vmem_reserve(SIZE_MAX));
+    ck_assert_ptr_null(tide_vmem_reserve(0));
+    ck_assert_ptr_null(tide_vmem_map((size_t)1 << 62));
+    ck_assert_ptr_null(tide_vmem_map(SIZE_MAX));
+    ck_assert_ptr_null(tide_vmem_map(0));
+    errno_kept();
+}
+END_TEST
+
+START_TEST(committed_pages_are_zero_and_writable)
+{
+    size_t page = tide_vmem_page_size();
+    char *base = tide_vmem_reserve(SIZE);
+    ck_assert_int_eq(tide_vmem_commit(base, 2 * page), 0);
+    ck_assert(is_zero(base, 2 * page));
+    memset(base, 0x5a, 2 * page);
+    ck_assert_int_eq(tide_vmem_commit(base, 4 * page), 0);
+    ck_assert(base[0] == 0x5a && base[2 * page - 1] == 0x5a);
+    ck_assert(is_zero(base + 2 * page, 2 * page));
+    ck_assert(unit_faults(unit_load, base + 4 * page));
+    tide_vmem_unmap(base, SIZE);
+}
+END_TEST
+
+START_TEST(opened_pages_are_zero_and_not_writable)
+{
+    char *base = tide_vmem_reserve(SIZE);
+    ck_assert_int_eq(tide_vmem_open(base, SIZE), 0);
+    ck_assert(is_zero(base, SIZE));
+    ck_assert(unit_faults(unit_store, base));
+    ck_assert_int_eq(tide_vmem_commit(base, SIZE), 0);
+    memset(base, 1, SIZE);
+    tide_vmem_unmap(base, SIZE);
+}
+END_TEST
+
+START_TEST(commit_and_open_say_what_is_wrong)
+{
+    char *base = tide_vmem_reserve(SIZE);
+    tide_vmem_unmap(base, SIZE);
+    errno_set();
+    ck_assert_int_eq(tide_vmem_commit(base, SIZE), -ENOMEM);
+    ck_assert_int_eq(tide_vmem_open(base, SIZE), -ENOMEM);
+    ck_assert_int_eq(tide_vmem_commit(base + 1, SIZE), -EINVAL);
+    ck_assert_int_eq(tide_vmem_open(base + 1, SIZE), -EINVAL);
+    errno_kept();
+}
+END_TEST
+
+START_TEST(mapped_memory_is_zero_until_unmapped)
+{
+    char *base = tide_vmem_map(SIZE);
+    ck_assert_ptr_nonnull(base);
+    ck_assert(is_zero(base, SIZE));
+    memset(base, 0xff, SIZE);
+    ck_assert_int_eq(tide_vmem_unmap(base, SIZE), 0);
+    ck_assert(unit_faults(unit_load, base));
+    errno_set();
+    ck_assert_int_eq(tide_vmem_unmap(base + 1, SIZE), -EINVAL);
+    ck_assert_int_eq(tide_vmem_unmap(base, 0), -EINVAL);
+    errno_kept();
+}
+END_TEST
+
+static void count_up(uint32_t *words, size_t bytes)
+{
+    for (size_t i = 0; i < bytes / sizeof *words; i++)
+        words[i] = (uint32_t)i;
+}
+
+static bool counts_up(const uint32_t *words, size_t bytes)
+{
+    for (size_t i = 0; i < bytes / sizeof *words; i++)
+        if (words[i] != (uint32_t)i)
+            return false;
+    return true;
+}
+
+START_TEST(remap_takes_the_contents_along)
+{
+    size_t page = tide_vmem_page_size();
+    char *base = tide_vmem_map(SIZE + page);
+    /* A page that nothing may grow over: the mapping has to move. */
+    ck_assert_int_eq(tide_vmem_unmap(base + SIZE, page), 0);
+    char *wall = mmap(base + SIZE, page, PROT_NONE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+    ck_assert_ptr_eq(wall, base + SIZE);
+    count_up((uint32_t *)base, SIZE);
+    char *moved = tide_vmem_remap(base, SIZE, 4 * SIZE);
+    ck_assert_ptr_nonnull(moved);
+    ck_assert_ptr_ne(moved, base);
+    ck_assert(counts_up((uint32_t *)moved, SIZE));
+    ck_assert(is_zero(moved + SIZE, 3 * SIZE));
+    ck_assert(unit_faults(unit_load, base));
+    ck_assert_ptr_eq(tide_vmem_remap(moved, 4 * SIZE, SIZE / 2), moved);
+    ck_assert(counts_up((uint32_t *)moved, SIZE / 2));
+    ck_assert(unit_faults(unit_load, moved + SIZE / 2));
+}
+END_TEST
+
+START_TEST(remap_that_fails_leaves_the_mapping)
+{
+    char *base = tide_vmem_map(SIZE);
+    count_up((uint32_t *)base, SIZE);
+    errno_set();
+    ck_assert_ptr_null(tide_vmem_remap(base, SIZE, (size_t)1 << 62));
+    ck_assert_ptr_null(tide_vmem_remap(base, SIZE, 0));
+    ck_assert_ptr_null(tide_vmem_remap(base + 1, SIZE, 2 * SIZE));
+    errno_kept();
+    ck_assert(counts_up((uint32_t *)base, SIZE));
+}
+END_TEST
+
+START_TEST(decommitted_pages_are_gone_and_zero)
+{
+    size_t pages = SIZE / tide_vmem_page_size();
+    char *base = tide_vmem_map(SIZE);
+    memset(base, 7, SIZE);
+    ck_assert_uint_eq(unit_resident(base, SIZE), pages);
+    ck_assert_int_eq(tide_vmem_decommit(base, SIZE / 2), 0);
+    ck_assert_uint_eq(unit_resident(base, SIZE), pages / 2);
+    ck_assert(is_zero(base, SIZE / 2));
+    ck_assert(base[SIZE / 2] == 7 && base[SIZE - 1] == 7);
+}
+END_TEST
+
+START_TEST(decommit_says_what_is_wrong)
+{
+    size_t page = tide_vmem_page_size();
+    char *base = tide_vmem_map(2 * page);
+    memset(base, 7, 2 * page);
+    errno_set();
+    ck_assert_int_eq(tide_vmem_decommit(base + 1, page), -EINVAL);
+    if (syscall(SYS_mlock, base, page) == 0) { /* the sanitizers' mlock does nothing */
+        ck_assert_int_eq(tide_vmem_decommit(base, page), -EINVAL);
+        ck_assert_int_eq(base[0], 7);
+    }
+    tide_vmem_unmap(base, 2 * page);
+    errno = KEEP; /* mlock may fail */
+    ck_assert_int_eq(tide_vmem_decommit(base, page), -ENOMEM);
+    errno_kept();
+}
+END_TEST
+
+START_TEST(preferring_a_node_sets_the_policy)
+{
+    int mode = -1;
+    unsigned long mask[16] = {0};
+    char *base = tide_vmem_map(SIZE);
+    unsigned node = tide_vmem_this_node();
+    int ret = tide_vmem_prefer_node(base, SIZE, node);
+    if (ret == -ENOSYS || ret == -EPERM)
+        return; /* a kernel without NUMA, or a container's filter */
+    ck_assert_int_eq(ret, 0);
+    ck_assert_int_eq(syscall(SYS_get_mempolicy, &mode, mask, 1024L, base, MPOL_F_ADDR), 0);
+    ck_assert_int_eq(mode, MPOL_PREFERRED);
+    for (unsigned i = 0; i < 16; i++)
+        ck_assert_uint_eq(mask[i], node / 64 == i ? 1ul << node % 64 : 0);
+    memset(base, 1, SIZE);
+}
+END_TEST
+
+START_TEST(absent_nodes_are_refused)
+{
+    char *base = tide_vmem_map(SIZE);
+    errno_set();
+    ck_assert_int_eq(tide_vmem_prefer_node(base, SIZE, 1024), -EINVAL);
+    ck_assert_int_eq(tide_vmem_prefer_node(base, SIZE, UINT_MAX), -EINVAL);
+    ck_assert_int_lt(tide_vmem_prefer_node(base, SIZE, 1023), 0);
+    ck_assert_int_lt(tide_vmem_prefer_node(base + 1, SIZE, 0), 0);
+    errno_kept();
+    memset(base, 1, SIZE); /* and the memory is none the worse */
+}
+END_TEST
+
+START_TEST(figures_of_the_machine)
+{
+    for (int i = 0; i < 2; i++) /* the second answer is a kept one */
+        ck_assert_uint_eq(tide_vmem_page_size(), (size_t)sysconf(_SC_PAGESIZE));
+    ck_assert_uint_eq(tide_vmem_physical(),
+                      (size_t)sysconf(_SC_PHYS_PAGES) * (size_t)sysconf(_SC_PAGESIZE));
+    char path[64];
+    snprintf(path, sizeof path, "/sys/devices/system/node/node%u", tide_vmem_this_node());
+    ck_assert(access("/sys/devices/system/node", F_OK) != 0 || access(path, F_OK) == 0);
+}
+END_TEST
+
+static void limit_is_seen(long unused)
+{
+    (void)unused;
+    unit_limit(RLIMIT_AS, RLIM_INFINITY);
+    UNIT_NEED(tide_vmem_limit() == SIZE_MAX);
+    unit_limit(RLIMIT_AS, ((size_t)100 << 40) + 4096);
+    UNIT_NEED(tide_vmem_limit() == ((size_t)100 << 40) + 4096);
+}
+
+static void limit_is_obeyed(long unused)
+{
+    (void)unused;
+    unit_limit(RLIMIT_AS, unit_status("VmSize") + 4 * SIZE);
+    errno = KEEP;
+    char *base = tide_vmem_map(SIZE);
+    UNIT_NEED(base != NULL);
+    UNIT_NEED(tide_vmem_reserve(8 * SIZE) == NULL);
+    UNIT_NEED(tide_vmem_map(8 * SIZE) == NULL);
+    UNIT_NEED(tide_vmem_remap(base, SIZE, 16 * SIZE) == NULL);
+    UNIT_NEED(errno == KEEP);
+    base[SIZE - 1] = 1;
+}
+
+START_TEST(the_limit_of_address_space)
+{
+    unit_child_ok(limit_is_seen, 0);
+    unit_child_ok(limit_is_obeyed, 0);
+}
+END_TEST
+
+int main(void)
+{
+    const TTest *const tests[] = {reserved_space_cannot_be_touched,
+                                  reserving_costs_no_memory,
+                                  impossible_sizes_give_null,
+                                  committed_pages_are_zero_and_writable,
+                                  opened_pages_are_zero_and_not_writable,
+                                  commit_and_open_say_what_is_wrong,
+                                  mapped_memory_is_zero_until_unmapped,
+                                  remap_takes_the_contents_along,
+                                  remap_that_fails_leaves_the_mapping,
+                                  decommitted_pages_are_gone_and_zero,
+                                  decommit_says_what_is_wrong,
+                                  preferring_a_node_sets_the_policy,
+                                  absent_nodes_are_refused,
+                                  figures_of_the_machine,
+                                  the_limit_of_address_space,
+                                  NULL};
+    return unit_main("vmem", tests);
+}

@@ -1,0 +1,184 @@
+#!/usr/bin/env bash
+# tests/tool_info.sh: `tidepool info`. What it says about this machine, about made-up ones
+# (--sysfs), and about bad options. BUILD names the build directory (default: build).
+set -u
+. "$(dirname "$0")/lib_tool.sh"
+
+# ---- info -----------------------------------------------------------------------------------
+
+# node DIRECTORY ID CPUS DISTANCES KIB FREE_KIB
+node()
+{
+    local at=$1/devices/system/node/node$2
+    mkdir -p "$at"
+    echo "$3" >"$at/cpulist"
+    echo "$4" >"$at/distance"
+    printf 'Node %s %s %s kB\n' "$2" MemTotal: "$5" "$2" MemFree: "$6" >"$at/meminfo"
+}
+
+# masks DIRECTORY ONLINE HAS_CPU HAS_MEMORY
+masks()
+{
+    local at=$1/devices/system/node
+    echo "$2" >"$at/online"
+    echo "$3" >"$at/has_cpu"
+    echo "$4" >"$at/has_memory"
+}
+
+# dax DIRECTORY NAME SIZE ALIGN NODE DRIVER
+dax()
+{
+    local at=$1/bus/dax/devices/$2
+    mkdir -p "$at"
+    echo "$3" >"$at/size"
+    echo "$4" >"$at/align"
+    echo "$5" >"$at/target_node"
+    [[ -z $6 ]] || ln -s "../../drivers/$6" "$at/driver"
+}
+
+make_machines()
+{
+    node "$TMP/one" 0 0-3 10 1048576 524288
+    masks "$TMP/one" 0 0 0
+    node "$TMP/two" 0 0-3 '10 20' 8388608 4194304
+    node "$TMP/two" 1 '' '20 10' 131072 65536
+    masks "$TMP/two" 0-1 0 0-1
+    node "$TMP/four" 0 0-3 '10 40 20 30' 8388608 4194304
+    node "$TMP/four" 2 '' '40 10 40 40' 131072 65536
+    node "$TMP/four" 3 '' '20 40 10 40' 131072 65536
+    node "$TMP/four" 5 '' '30 40 40 10' 0 0
+    masks "$TMP/four" 0,2-3,5 0 0,2-3
+    dax "$TMP/four" dax0.0 268435456 2097152 -1 device_dax
+    dax "$TMP/four" dax10.0 134217728 4096 3 kmem
+    dax "$TMP/four" dax2.0 4096 4096 -1 ''
+    mkdir "$TMP/none"
+}
+
+test_info_here()
+{
+    local key
+    run info
+    says 'info shows the tiers' 0 out '^  \| Tiny   up to 2047 B '
+    says 'info shows the version' 0 out '^tidepool [0-9.]*, Linux '
+    run info --json
+    json 'info --json is valid'
+    for key in $(grep -o '"[a-z_]*":' "$TMP/out" | tr -d '":' | sort -u); do
+        check "info --help documents $key" -n "$("$TOOL" info --help | grep -w "$key")"
+    done
+    TIDEPOOL_OPTIONS=mid=near run info
+    says 'info follows mid=near' 0 out '^  Mid  *near: near memory, as asked'
+    says '... with the header in band' 0 out '^ *header *inband: '
+    TIDEPOOL_OPTIONS=mid=near,delay=99,header=inband,tiny_max=1023 run info
+    says 'info follows delay' 0 out 'modelled: near, 99 ns a miss'
+    says '... and header' 0 out '^ *header *inband: as asked'
+    says '... and tiny_max' 0 out '\| Mid    1024 B \.\. 32 KiB'
+    says '... and calls it a model' 0 out 'delay=99 is a model'
+    if [[ ! -d /sys/devices/system/node/node7 ]]; then
+        TIDEPOOL_OPTIONS=mid=node:7 run info
+        says 'info says that near memory replaces node 7' 0 out 'Mid .* near memory is used$'
+        says '... because it has no memory' 0 out 'not taken *node 7: it has no memory here'
+        says '... in the picture, too' 0 out '^  \| Mid    2048 B \.\. 32 KiB'
+    else
+        skip 'info says that near memory replaces node 7' 'this machine has a node 7'
+    fi
+    bare bash -c "ulimit -v 400000; '$TOOL' info"
+    STATUS=$?
+    says 'info tells of a limit' 0 out 'RLIMIT_AS\) *390.6 MiB'
+}
+
+test_info_bad_options()
+{
+    local odd=$'cahce=1,mid=a"\\\t\x01\xff\xc3\xa9,retain=x,strict=1,verbose=1,stats_at_exit='
+    TIDEPOOL_OPTIONS=$odd$TMP/info.json run info --json
+    json 'bad options and odd bytes: valid JSON, no abort, nothing on stderr'
+    check '... and each is told' "$(grep -c '"option":' "$TMP/out")" -eq 3
+    TIDEPOOL_OPTIONS=$odd$TMP/info.json run info
+    says 'in words: a bad source' 0 out '^  Mid  *near: the option mid= names no source'
+    says 'in words: an unknown option' 0 out "unknown option 'cahce'; did you mean 'cache'"
+    says 'in words: a bad value' 0 out "option retain: 'x' is not allowed"
+    check 'the command writes no statistics about itself' ! -e "$TMP/info.json"
+    TIDEPOOL_OPTIONS=mid,tiny_max=1100 run info
+    says 'an entry without a value leaves the default' 0 out 'asked for *mid=auto'
+    TIDEPOOL_OPTIONS=$(printf 'mid=near,stats_at_exit=%3000s' '' | tr ' ' x) run info
+    says 'options that are too long are ignored, as by the library' 0 out 'asked for *mid=auto'
+    says '... and it says so' 0 out 'too long'
+}
+
+test_info_machines()
+{
+    make_machines
+    run info --sysfs="$TMP/one" --json
+    json 'one node: valid JSON'
+    has 'one node: Mid is near' '"asked": "auto"' '"source": "near"' '"node": null' '"far": false'
+    run info --sysfs="$TMP/none"
+    says 'no nodes: it says so' 0 out 'the kernel tells nothing about nodes'
+    run info --sysfs="$TMP/two"
+    says 'two nodes: two boxes' 0 out '^  near memory  *far: node 1, no CPUs$'
+    says '... Mid in the far one' 0 out '^  \| Tiny .*\|  \| Mid    2048 B \.\. 32 KiB *\|$'
+    says '... the node in the list' 0 out '^ *1  none  *128 MiB  *64 MiB  20  far$'
+    says '... the near one, too' 0 out '^ *0  0-3  *8 GiB  *4 GiB  10$'
+    says '... and why' 0 out '^  Mid  *node:1: the nearest memory node without processors$'
+    says '... and why not the other' 0 out 'not taken *node 0: it has processors'
+    says '... and the same by numactl' 0 out 'numactl --preferred=1 PROGRAM'
+    TIDEPOOL_OPTIONS=mid=near run info --sysfs="$TMP/two"
+    says 'two nodes, mid=near: far memory is not taken' 0 out 'node 1: far memory, but mid=near'
+    check '... and nothing is to be placed' -z "$(grep numactl "$TMP/out")"
+    TIDEPOOL_OPTIONS=mid=node:0 run info --sysfs="$TMP/two"
+    says 'mid=node:0: told to be near' 0 out 'node 0 has processors'
+    TIDEPOOL_OPTIONS=mid=node:7 run info --sysfs="$TMP/two" --json
+    has 'mid=node:7: rejected' '"what": "node 7"' \
+        '"why": "it has no memory here; nodes with memory: 0,1"'
+    run info --sysfs="$TMP/four" --json
+    json 'four nodes: valid JSON'
+    has 'four nodes: all far ones' '"far_nodes": [' 2 3 ']'
+    has '... the nearest is taken' '"source": "node:3"' '"node": 3' '"far": true' '"delay_ns": 0'
+    has '... the other is farther' '"what": "node 2"' \
+        '"why": "its distance is 40, that of node 3 is 20"'
+    has '... one has no memory' '"what": "node 5"' '"why": "it has no memory"'
+    has '... numactl' '"numactl": "numactl --preferred=3"'
+    has 'dax: a devdax device' '"name": "dax0.0"' '"size": 268435456' '"align": 2097152' \
+        '"mode": "devdax"' '"target_node": null'
+    has 'dax: one that is memory' '"name": "dax10.0"' '"size": 134217728' '"align": 4096' \
+        '"mode": "system-ram"' '"target_node": 3'
+    run info --sysfs="$TMP/four"
+    says 'dax: none is taken' 0 out ' dax0.0: a devdax mapping is shared'
+    says 'dax: unbound' 0 out '^  dax2.0  *4 KiB  *4 KiB  unbound  *none$'
+}
+
+# The decision without what depends on the real kernel and on dax devices, and without commas.
+plain_decision()
+{
+    sed -n '/"decision"/,$p' | sed -e '/"what": "dax/,+1d' -e '/"placing"/d' -e '/[{}]/d' \
+        -e '/refuses the memory policy/d' -e 's/,$//'
+}
+
+# The rules under --sysfs against the library's own: a made-up machine mounted over this one's.
+test_info_mounted()
+{
+    local machine options below=/devices/system/node nodes=/sys/devices/system/node
+    if ! unshare -rm mount --bind "$TMP/two$below" $nodes 2>/dev/null; then
+        skip 'decisions agree with the library' 'nothing can be mounted here'
+        return
+    fi
+    for machine in one two four; do
+        for options in mid=auto mid=near mid=node:0 mid=node:3 mid=node:1,delay=9 mid=auto,delay=7 \
+            mid=node:2,header=inband mid=bad; do
+            TIDEPOOL_OPTIONS=$options "$TOOL" info --json --sysfs="$TMP/$machine" |
+                plain_decision >"$TMP/made-up"
+            TIDEPOOL_OPTIONS=$options unshare -rm sh -c "
+                mount --bind '$TMP/$machine$below' $nodes && '$TOOL' info --json" |
+                plain_decision >"$TMP/mounted"
+            if [[ -s $TMP/mounted ]] && diff "$TMP/made-up" "$TMP/mounted" >"$TMP/diff"; then
+                ok "decisions agree with the library: machine $machine, $options"
+            else
+                bad "decisions agree with the library: machine $machine, $options" "$TMP/diff"
+            fi
+        done
+    done
+}
+
+test_info_here
+test_info_bad_options
+test_info_machines
+test_info_mounted
+finish

@@ -1,0 +1,210 @@
+/* decide.c - see decide.h */
+#define _GNU_SOURCE
+#include "decide.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "box/vmem.h"
+
+static void reject(struct decision *decision, const char *what, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+static void note(struct decision *decision, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+static void reject(struct decision *decision, const char *what, const char *format, ...)
+{
+    if (decision->rejections == DECIDE_REJECTED)
+        return;
+    struct rejection *rejection = &decision->rejected[decision->rejections++];
+    va_list list;
+    snprintf(rejection->what, sizeof rejection->what, "%s", what);
+    va_start(list, format);
+    vsnprintf(rejection->why, sizeof rejection->why, format, list);
+    va_end(list);
+}
+
+static void note(struct decision *decision, const char *format, ...)
+{
+    if (decision->notes == DECIDE_NOTES)
+        return;
+    va_list list;
+    va_start(list, format);
+    vsnprintf(decision->note[decision->notes++], DECIDE_LINE, format, list);
+    va_end(list);
+}
+
+/* --- the source ------------------------------------------------------------------- */
+
+/* The rules of box source, on the nodes below another root: it knows only /sys. */
+static int open_below(struct tide_source *out, const char *text, const char *root)
+{
+    const char *delay = strstr(text, ",delay=");
+    bool is_auto = strncmp(text, "auto", 4) == 0;
+    if (!is_auto && strncmp(text, "node:", 5) != 0)
+        return tide_source_open(out, text);
+    int node = is_auto ? tide_topo_far_node(root) : atoi(text + 5);
+    bool there = node >= 0 && tide_topo_has_memory(root, (unsigned)node);
+    *out = (struct tide_source){
+        .ops = there ? &tide_source_node : &tide_source_near,
+        .node = there ? node : -1,
+        .delay = delay != NULL && (there || is_auto) ? (uint32_t)atoi(delay + 7) : 0,
+    };
+    out->far = there || out->delay != 0;
+    if (is_auto)
+        out->why = there ? "the nearest memory node without processors"
+                         : "no memory node without processors on this machine: near memory is used";
+    else
+        out->why = there ? "the node asked for"
+                         : "the node asked for has no memory here: near memory is used";
+    int used = there ? snprintf(out->text, sizeof out->text, "node:%d", node)
+                     : snprintf(out->text, sizeof out->text, "near");
+    if (out->delay != 0)
+        snprintf(out->text + used, sizeof out->text - (size_t)used, ",delay=%u", out->delay);
+    return there || is_auto ? 0 : -ENODEV;
+}
+
+static void decide_source(struct decision *decision, const struct settings *settings,
+                          const struct machine *machine)
+{
+    const struct setting *mid = settings_find(settings, "mid");
+    tide_option_show("mid", decision->asked, sizeof decision->asked);
+    decision->asked_by_default = mid == NULL;
+    /* The table takes any text for mid, so a bad one is not replaced by the default:
+     * the source box turns it into near memory. */
+    if (mid != NULL && mid->error == -EINVAL && mid->value != NULL &&
+        strlen(mid->value) < sizeof decision->asked)
+        snprintf(decision->asked, sizeof decision->asked, "%s", mid->value);
+    decision->error = machine->fake ? open_below(&decision->mid, decision->asked, machine->root)
+                                    : tide_source_open(&decision->mid, decision->asked);
+}
+
+/* Tries the source's policy on some address space: a container may forbid the call. */
+static void try_placing(struct decision *decision, const struct machine *machine)
+{
+    enum { TRY_BYTES = 1 << 21 };
+    if (machine->fake || decision->mid.node < 0)
+        return;
+    void *area = tide_vmem_reserve(TRY_BYTES);
+    if (area == NULL)
+        return;
+    int ret = tide_source_place(&decision->mid, area, TRY_BYTES);
+    tide_vmem_unmap(area, TRY_BYTES);
+    decision->placing = ret == 0 ? "ok" : strerrorname_np(-ret);
+    if (ret != 0)
+        note(decision,
+             "the kernel refuses the memory policy (mbind: %s): Mid gets near memory, counted as "
+             "mid_spills",
+             decision->placing);
+}
+
+/* --- what was not taken ----------------------------------------------------------- */
+
+static void reject_node(struct decision *decision, const struct machine *machine,
+                        const struct tide_node *node)
+{
+    const struct tide_node *taken = machine_node(machine, decision->mid.node);
+    bool is_auto = strncmp(decision->asked, "auto", 4) == 0;
+    char what[32];
+    snprintf(what, sizeof what, "node %u", node->id);
+    if (node == taken)
+        return;
+    if (!node->has_memory)
+        reject(decision, what, "it has no memory");
+    else if (!is_auto && machine_is_far(node))
+        reject(decision, what, "far memory, but mid=%s asks for something else", decision->asked);
+    else if (is_auto && node->has_cpu && taken != NULL)
+        reject(decision, what, "it has processors: near memory, for Tiny and Large");
+    else if (is_auto && node->has_cpu)
+        reject(decision, what, "it has processors, so it counts as near memory");
+    else if (is_auto && taken != NULL)
+        reject(decision, what, "its distance is %u, that of node %u is %u", node->distance,
+               taken->id, taken->distance);
+}
+
+static void reject_device(struct decision *decision, const struct dax_device *device)
+{
+    if (strcmp(device->mode, "devdax") == 0)
+        reject(decision, device->name,
+               "a devdax mapping is shared with children after fork: no memory for malloc");
+    else if (strcmp(device->mode, "system-ram") == 0 && device->target_node >= 0)
+        reject(decision, device->name, "in system-ram mode: its memory is node %d",
+               device->target_node);
+    else
+        reject(decision, device->name, "mode %s: it serves no memory to malloc", device->mode);
+}
+
+static void list_rejected(struct decision *decision, const struct machine *machine)
+{
+    char what[80], nodes[MACHINE_WORD];
+    machine_memory_nodes(machine, nodes, sizeof nodes);
+    if (decision->error == -ENODEV) {
+        snprintf(what, sizeof what, "node %d", atoi(decision->asked + strlen("node:")));
+        reject(decision, what, "it has no memory here; nodes with memory: %s",
+               nodes[0] != '\0' ? nodes : "the kernel names none");
+    } else if (decision->error != 0) {
+        snprintf(what, sizeof what, "mid=%.60s", decision->asked);
+        reject(decision, what, "it names no source");
+    }
+    for (int i = 0; i < machine->nodes; i++)
+        if (decision->error != -ENODEV ||
+            (int)machine->node[i].id != atoi(decision->asked + strlen("node:")))
+            reject_node(decision, machine, &machine->node[i]);
+    for (int i = 0; i < machine->devices; i++)
+        reject_device(decision, &machine->dax[i]);
+}
+
+/* --- the rest --------------------------------------------------------------------- */
+
+static void decide_header(struct decision *decision)
+{
+    char asked[32];
+    tide_option_show("header", asked, sizeof asked);
+    bool by_rule = strcmp(asked, "auto") == 0;
+    bool shadow = by_rule ? decision->mid.far : strcmp(asked, "shadow") == 0;
+    decision->header = shadow ? "shadow" : "inband";
+    if (!by_rule)
+        decision->header_why = "as asked by the option header";
+    else if (shadow)
+        decision->header_why =
+            "Mid is far: its checked words stand in a near table, so that malloc "
+            "and free touch no far line";
+    else
+        decision->header_why = "Mid is near: the checked word stands in front of its block";
+}
+
+static void add_notes(struct decision *decision, const struct machine *machine)
+{
+    int id = decision->mid.node;
+    const struct tide_node *node = machine_node(machine, id);
+    if (node != NULL && node->has_cpu)
+        note(decision, "node %d has processors: it is near memory for those that run there", id);
+    if (id >= 0 && !machine_may_use(machine, id))
+        note(decision,
+             "this process may use the nodes %s only (Mems_allowed_list): Mid gets near memory",
+             machine->mems_allowed);
+    if (decision->mid.delay != 0)
+        note(decision, "delay=%u is a model: results are no measurement of real far memory",
+             decision->mid.delay);
+    if (id >= 0 && machine->policy[0] != '\0' && strcmp(machine->policy, "default") != 0)
+        note(decision, "Mid's own policy comes before the inherited one (%s)", machine->policy);
+}
+
+void decide(struct decision *decision, const struct settings *settings,
+            const struct machine *machine)
+{
+    char number[32];
+    memset(decision, 0, sizeof *decision);
+    tide_option_show("tiny_max", number, sizeof number);
+    decision->tiny_max = strtoull(number, NULL, 10);
+    decide_source(decision, settings, machine);
+    decide_header(decision);
+    list_rejected(decision, machine);
+    add_notes(decision, machine);
+    try_placing(decision, machine);
+    if (decision->mid.node >= 0)
+        snprintf(decision->numactl, sizeof decision->numactl, "numactl --preferred=%d",
+                 decision->mid.node);
+}

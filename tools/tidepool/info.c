@@ -1,0 +1,91 @@
+/* info.c - tidepool info: the memory of this machine, and what the library does with it */
+#include "info.h"
+
+static const struct flag info_flags[] = {{"json", FLAG_PLAIN, false},
+                                         {"help", FLAG_PLAIN, false},
+                                         {"sysfs", FLAG_VALUE, true}}; /* instead of /sys: tests */
+
+static void info_help(void)
+{
+    fputs("tidepool info - what memory there is, what the library would use, and why\n"
+          "\n"
+          "usage: tidepool info [--json]\n"
+          "\n"
+          "Shows the memory nodes, the dax devices, the limits of this process, and the decision\n"
+          "that the library would make here with the current TIDEPOOL_OPTIONS. To see another:\n"
+          "  TIDEPOOL_OPTIONS=mid=node:1 tidepool info\n"
+          "\n"
+          "A far node is one that has memory and no processors. mid=auto takes the nearest of\n"
+          "them, and near memory when there is none. Tiny and Large are always near. What cannot\n"
+          "be had (a node without memory, a refused policy) is replaced by near memory.\n"
+          "The numactl command shown places *all* of a program's memory like Mid.\n"
+          "\n"
+          "--json writes one object. Bytes are numbers; null means none, unlimited or not known.\n"
+          "  version, kernel        text; page_size: bytes\n"
+          "  nodes                  list of {node, cpus (a list like \"0-3\", or null), memory "
+          "(does\n"
+          "                         it have any), total, free, distance (10 is here), far}\n"
+          "  far_nodes              list of node numbers\n"
+          "  dax                    list of {name, size, align, mode (\"devdax\", \"system-ram\",\n"
+          "                         \"unbound\" or a driver's name), target_node}\n"
+          "  limits                 {address_space, locked_memory, overcommit_memory (0, 1, 2),\n"
+          "                         max_map_count, thp, mems_allowed, memory_policy}\n"
+          "  options                {text (TIDEPOOL_OPTIONS), bad: list of {option, why}}\n"
+          "  decision.tiny, .large  {from, to (sizes in bytes), source (\"near\")}\n"
+          "  decision.mid           {from, to, asked, source, node, far, delay_ns, why, placing\n"
+          "                         (\"ok\", an error name, or null: not tried), header "
+          "(\"inband\",\n"
+          "                         \"shadow\"), header_why}\n"
+          "  decision.rejected      list of {what, why}\n"
+          "  decision.notes         list of text\n"
+          "  decision.numactl       text, or null when Mid is near\n",
+          stdout);
+}
+
+static void info_collect(struct info *info)
+{
+    info->options = settings_environment();
+    if (info->options != NULL)
+        info->too_long = !settings_read(&info->settings, info->options, "TIDEPOOL_OPTIONS");
+    if (info->too_long)
+        info->settings.count = 0;
+    settings_check(&info->settings);
+    decide(&info->decision, &info->settings, &info->machine);
+}
+
+static int info_run(int argc, char **argv)
+{
+    static struct info info;
+    struct flags flags = {"info", info_flags, 3, argv + 1, NULL};
+    const char *sysfs = NULL;
+    bool json = false;
+    int flag;
+    (void)argc;
+    while ((flag = flags_next(&flags)) >= 0) {
+        if (flag == 1) {
+            info_help();
+            return EXIT_DONE;
+        }
+        if (flag == 0)
+            json = true;
+        else
+            sysfs = flags.value;
+    }
+    if (flag == FLAGS_BAD)
+        return EXIT_USAGE;
+    if (*flags.at != NULL) {
+        complain("info", "unexpected argument '%s'", *flags.at);
+        return EXIT_USAGE;
+    }
+    if (!machine_read(&info.machine, sysfs))
+        return EXIT_USAGE;
+    info_collect(&info);
+    if (json)
+        info_json(&info);
+    else
+        info_text(&info);
+    return EXIT_DONE;
+}
+
+const struct command command_info = {"info", "what memory is here, and what the library would use",
+                                     info_run, info_help};
