@@ -23,7 +23,7 @@ static _Atomic bool life_ready;
 static pthread_key_t life_key;
 static bool life_has_key;          /* under life_lock, then constant */
 static _Atomic bool life_hooked;   /* the fork handlers are registered */
-static const char *life_complaint; /* about mid=; static text */
+static char life_complaint[TIDE_OPTION_TEXT + 128]; /* about mid=; written at start */
 
 /* Set in the environment of children after a warning, so that they are silent. */
 static const char life_warned[] = "TIDEPOOL_WARNED";
@@ -94,11 +94,25 @@ static void life_fork_child(void)
 
 /* --- start ------------------------------------------------------------------------ */
 
+/* A text that names no source is a bad option. A node that is not there is a fact about
+ * the machine: near memory takes its place in silence, unless strict=1. */
+static void life_complain_mid(int ret, const struct tide_source *source)
+{
+    struct tide_text text = {life_complaint, sizeof life_complaint, 0};
+    if (ret == -ENODEV && !tide_option_values.strict)
+        return;
+    tide_text_add(&text, "option 'mid': '");
+    tide_text_add(&text, tide_option_values.mid);
+    tide_text_add(&text, "': ");
+    tide_text_add(&text, source->why);
+}
+
 static void life_open_mid(void)
 {
     struct tide_source source;
-    if (tide_source_open(&source, tide_option_values.mid) != 0)
-        life_complaint = source.why;
+    int ret = tide_source_open(&source, tide_option_values.mid);
+    if (ret != 0)
+        life_complain_mid(ret, &source);
     bool shadow = tide_option_values.header == TIDE_HEADER_SHADOW ||
                   (tide_option_values.header == TIDE_HEADER_AUTO && source.far);
     tide_segment_start(&source, shadow);
@@ -178,7 +192,7 @@ __attribute__((constructor)) static void life_constructor(void)
     tide_life_start();
     life_hook_fork();
     const char *complaint = tide_option_complaint();
-    if (complaint == NULL)
+    if (complaint == NULL && life_complaint[0] != '\0')
         complaint = life_complaint;
     if (complaint != NULL)
         life_warn(complaint);

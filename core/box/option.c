@@ -43,7 +43,7 @@ static const struct option_row option_rows[] = {
      OPTION_TEXT, true, OPTION_AT(stats_at_exit), 0, 0},
 };
 
-enum { OPTION_ROWS = sizeof option_rows / sizeof option_rows[0] };
+enum { OPTION_ROWS = sizeof option_rows / sizeof option_rows[0], OPTION_LINE = 2048 };
 
 struct tide_option_values tide_option_values = {
     .tiny_max = 2047,
@@ -172,11 +172,13 @@ static char *option_entry_end(char *at)
 
 int tide_option_parse(const char *text)
 {
-    char copy[2048];
+    char copy[OPTION_LINE];
     int first = 0;
     size_t len = strlen(text);
     if (len >= sizeof copy) {
-        option_complain("(all)", "longer than 2047 characters", &option_rows[OPTION_ROWS - 1]);
+        struct tide_text words = {option_complaint, sizeof option_complaint, 0};
+        if (option_complaint[0] == '\0')
+            tide_text_add(&words, "the options are longer than 2047 characters and are ignored");
         return -EINVAL;
     }
     memcpy(copy, text, len + 1);
@@ -212,8 +214,8 @@ static bool option_proc_environment(const char *name, char *buf, size_t len)
             else if (at == want)
                 match = match && c == '=';
             else if (match && at - want - 1 < len)
-                buf[at - want - 1] = c;
-            found = match && c == '\0' && at > want && at - want - 1 < len;
+                buf[at - want - 1] = at - want == len ? '\0' : c;
+            found = match && c == '\0' && at > want;
             at = c == '\0' ? 0 : at + 1;
             match = c == '\0' ? true : match;
         }
@@ -232,10 +234,9 @@ bool tide_option_environment(const char *name, char *buf, size_t len)
         if (strncmp(*entry, name, want) != 0 || (*entry)[want] != '=')
             continue;
         const char *value = *entry + want + 1;
-        size_t size = strlen(value) + 1;
-        if (size > len)
-            return false;
+        size_t size = tide_min(strlen(value), len - 1);
         memcpy(buf, value, size);
+        buf[size] = '\0';
         return true;
     }
     return false;
@@ -243,7 +244,7 @@ bool tide_option_environment(const char *name, char *buf, size_t len)
 
 void tide_option_load(bool secure)
 {
-    char text[2048];
+    char text[OPTION_LINE + 64]; /* more than is allowed: a longer one is told, not cut */
     tide_lock_take(&option_lock);
     bool first = !option_loaded;
     option_loaded = true;

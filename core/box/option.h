@@ -54,7 +54,8 @@ int tide_option_row(size_t index, struct tide_option_info *out);
 const char *tide_option_complaint(void);
 
 /* A variable of the process's environment, found without libc if it is too
- * early for it; copied into buf. False when it is not set. */
+ * early for it; copied into buf, of a longer one the first len - 1 characters. False
+ * when it is not set. */
 bool tide_option_environment(const char *name, char *buf, size_t len);
 
 void tide_option_fork(enum tide_fork phase);

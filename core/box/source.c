@@ -53,7 +53,8 @@ int tide_source_open(struct tide_source *out, const char *text)
 {
     size_t end;
     uint32_t delay;
-    source_fall_back(out, "the option mid= names no source: near memory is used");
+    source_fall_back(out, "no source (allowed: auto, anon, near or node:N, then ,delay=NS): "
+                          "near memory is used");
     if (source_delay(text, &end, &delay) != 0)
         return -EINVAL;
     for (unsigned i = 0; i < SOURCE_KINDS; i++) {

@@ -23,7 +23,9 @@ static int node_accept(struct tide_source *source, const char *rest)
         source->why = "the node asked for has no memory here: near memory is used";
         return -ENODEV;
     }
-    source->far = true;
+    /* A node with processors is far for those of the others. */
+    if (!tide_topo_has_cpu(TIDE_TOPO_ROOT, node) || node != tide_vmem_this_node())
+        source->far = true;
     return 0;
 }
 

@@ -126,6 +126,11 @@ bool tide_topo_has_memory(const char *root, unsigned node)
     return node < 64 && (topo_mask(root, "has_memory") >> node & 1) != 0;
 }
 
+bool tide_topo_has_cpu(const char *root, unsigned node)
+{
+    return node < 64 && (topo_mask(root, "has_cpu") >> node & 1) != 0;
+}
+
 int tide_topo_far_node(const char *root)
 {
     uint64_t memory = topo_mask(root, "has_memory");

@@ -37,6 +37,9 @@ int tide_topo_far_node(const char *root);
 /* True when the kernel lists `node` as one with memory. */
 bool tide_topo_has_memory(const char *root, unsigned node);
 
+/* True when the kernel lists `node` as one with processors. */
+bool tide_topo_has_cpu(const char *root, unsigned node);
+
 #define TIDE_TOPO_ROOT "/sys/devices/system/node"
 
 #endif
