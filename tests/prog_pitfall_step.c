@@ -14,14 +14,7 @@
 #include <sys/wait.h>
 #include <ucontext.h>
 
-enum {
-    LIVE = 320,
-    MORE = 300,
-    SAMPLES = 40,
-    LONGEST = 2000,
-    HANG_SECONDS = 300,
-    TRAP_FLAG = 0x100
-};
+enum { LIVE = 320, MORE = 300, SAMPLES = 40, LONGEST = 120, HANG_SECONDS = 300, TRAP_FLAG = 0x100 };
 
 struct scene {
     size_t size;
@@ -42,9 +35,15 @@ static volatile long countdown;
 static long *steps; /* shared with the children */
 static int messages;
 
+/* Enough to fill or empty a cache, but not all that a thread may keep. */
+static size_t many(void)
+{
+    return scene.size < 3000 ? MORE : MIB / scene.size;
+}
+
 static void act(void)
 {
-    int count = scene.action == TAKE_TWO || scene.action == FREE_TWO ? 2 : 300;
+    size_t count = scene.action == TAKE_TWO || scene.action == FREE_TWO ? 2 : many();
     if (scene.action == PAIR)
         do_free(do_malloc(scene.size));
     else if (scene.action == OTHER_TIER)
@@ -95,7 +94,7 @@ static void must_be_apart(unsigned char *result)
         all[count++] = live[i];
     for (size_t i = 0; i < taken_count; i++)
         all[count++] = taken[i];
-    for (size_t i = 0; i < MORE; i++)
+    for (size_t i = 0; i < many(); i++)
         all[count++] = more[i] = do_malloc(scene.size);
     qsort(all, count, sizeof *all, by_address);
     for (size_t i = 1; i < count; i++) {
@@ -104,51 +103,69 @@ static void must_be_apart(unsigned char *result)
     }
 }
 
-/* One call, interrupted at instruction `at` (0: never, just counted). */
-static void call(long at)
+/* One pair of malloc and free of which the scene's one is stepped through and
+ * interrupted at instruction `at` (0: never). Returns malloc's block. */
+static unsigned char *pair(long at)
 {
-    unsigned char *result = NULL, *mine = do_malloc(scene.cold ? 100000 : scene.size);
+    unsigned char *block;
     *steps = 0;
     countdown = at;
     if (scene.frees) {
+        block = do_malloc(scene.cold ? 100000 : scene.size);
         STEPPING_ON();
-        do_free(mine);
+        do_free(block);
         STEPPING_OFF();
-    } else {
-        STEPPING_ON();
-        result = do_malloc(scene.size);
-        STEPPING_OFF();
-        do_free(mine);
+        return NULL;
     }
-    must_be_apart(result);
-    do_free(result);
+    STEPPING_ON();
+    block = do_malloc(scene.size);
+    STEPPING_OFF();
+    return block;
 }
 
-/* As many live blocks as at the start, no others, and all caches warm. */
+static void interrupted(long at)
+{
+    unsigned char *block = pair(at);
+    must_be_apart(block);
+    do_free(block);
+}
+
+/* As many live blocks as at the start, and no others. */
 static void tidy_up(void)
 {
-    for (size_t i = 0; i < MORE; i++)
+    for (size_t i = 0; i < many(); i++) {
         do_free(more[i]);
+        more[i] = NULL;
+    }
     while (taken_count)
         do_free(taken[--taken_count]);
     while (live_count < LIVE)
         live[live_count++] = do_malloc(scene.size);
     do_free(do_malloc(scene.size < 2048 ? 5000 : 100));
-    do_free(do_malloc(scene.size)); /* the last one: the next such pair does the same */
+}
+
+/* Pairs until one was short: the next one is as short. */
+static void warm_up(void)
+{
+    for (int tries = 0; tries < 100; tries++) {
+        do_free(pair(0));
+        if (*steps < LONGEST)
+            return;
+    }
+    die("the straight path has more than %d instructions", LONGEST);
 }
 
 __attribute__((noreturn)) static void child(long at)
 {
     alarm(HANG_SECONDS);
     if (scene.cold) {
-        call(at);
+        interrupted(at);
         _exit(0);
     }
     for (at = 1; countdown == 0; at++) {
         tidy_up();
-        call(at);
-        if (at > LONGEST)
-            die("the straight path has more than %d instructions", LONGEST);
+        warm_up();
+        interrupted(at);
     }
     _exit(0);
 }

@@ -7,7 +7,8 @@
 
 #include "box/clock.h"
 #include "box/topo.h"
-#include "unit_base.h"
+#include "box/vmem.h"
+#include "unit_nodes.h"
 
 enum { SIZE = 1 << 20 };
 
@@ -61,10 +62,70 @@ START_TEST(a_node_by_its_number)
         if (ret == 0) {
             ck_assert_ptr_eq(source.ops, &tide_source_node);
             ck_assert_int_eq(source.node, (int)node);
-            ck_assert(source.far);
             ck_assert_str_eq(source.text, text);
             ck_assert_str_eq(source.why, "the node asked for");
         }
+    }
+}
+END_TEST
+
+/* A machine with this thread's node N, N+6 with other processors, N+7 and N+9 without.
+ * Returns N. */
+static unsigned make_machine(void)
+{
+    char online[64], cpu[64];
+    unsigned here = tide_vmem_this_node(), base = here + 5;
+    snprintf(online, sizeof online, "%u,%u-%u,%u", here, base + 1, base + 2, base + 4);
+    snprintf(cpu, sizeof cpu, "%u,%u", here, base + 1);
+    unit_put_lists(online, cpu, online);
+    unit_put_node(here, 1000, 500, "10 21 39 24");
+    unit_put_node(base + 1, 1000, 500, "21 10 24 39");
+    unit_put_node(base + 2, 1000, 500, "39 24 10 50");
+    unit_put_node(base + 4, 1000, 500, "24 39 50 10");
+    return here;
+}
+
+START_TEST(auto_is_the_nearest_node_without_processors)
+{
+    struct tide_source source;
+    unsigned here = make_machine();
+    char expect[32];
+    snprintf(expect, sizeof expect, "node:%u", here + 9);
+    ck_assert_int_eq(tide_source_open_below(&source, "auto", unit_root), 0);
+    ck_assert_ptr_eq(source.ops, &tide_source_node);
+    ck_assert_int_eq(source.node, (int)here + 9);
+    ck_assert(source.far);
+    ck_assert_str_eq(source.text, expect);
+    ck_assert_str_eq(source.why, "the nearest memory node without processors");
+    strcat(expect, ",delay=7");
+    ck_assert_int_eq(tide_source_open_below(&source, "auto,delay=7", unit_root), 0);
+    ck_assert_str_eq(source.text, expect);
+    ck_assert_int_eq(tide_source_open_below(&source, "auto", "/nowhere/at/all"), 0);
+    ck_assert_ptr_eq(source.ops, &tide_source_near);
+    ck_assert(!source.far);
+}
+END_TEST
+
+/* Far is what the own processor has to go out for. */
+START_TEST(only_the_own_node_is_near)
+{
+    static const struct {
+        unsigned more;
+        int ret;
+        bool far;
+    } rows[] = {{0, 0, false}, {6, 0, true},        {7, 0, true},
+                {9, 0, true},  {8, -ENODEV, false}, {1, -ENODEV, false}};
+    unsigned here = make_machine();
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char text[32];
+        struct tide_source source;
+        snprintf(text, sizeof text, "node:%u", here + rows[i].more);
+        ck_assert_int_eq(tide_source_open_below(&source, text, unit_root), rows[i].ret);
+        ck_assert_int_eq(source.far, rows[i].far);
+        ck_assert_int_eq(source.node, rows[i].ret == 0 ? (int)(here + rows[i].more) : -1);
+        strcat(text, ",delay=5");
+        ck_assert_int_eq(tide_source_open_below(&source, text, unit_root), rows[i].ret);
+        ck_assert_int_eq(source.far, rows[i].ret == 0);
     }
 }
 END_TEST
@@ -278,17 +339,26 @@ END_TEST
 
 int main(void)
 {
-    const TTest *const tests[] = {near_memory_under_both_names,
-                                  auto_is_the_far_node_or_near,
-                                  a_node_by_its_number,
-                                  an_absent_node_is_near_memory,
-                                  delay_makes_any_source_far,
-                                  what_names_no_source_is_near_memory,
-                                  placing_near_memory_changes_nothing,
-                                  placing_on_a_node_is_a_preference,
-                                  each_line_misses_once,
-                                  lines_2_mib_apart_push_each_other_out,
-                                  a_whole_cache_of_lines_stays_warm,
-                                  NULL};
-    return unit_main("source", tests);
+    Suite *suite = suite_create("source");
+    TCase *tcase = tcase_create("source");
+    const TTest *const tests[] = {
+        near_memory_under_both_names,
+        auto_is_the_far_node_or_near,
+        a_node_by_its_number,
+        auto_is_the_nearest_node_without_processors,
+        only_the_own_node_is_near,
+        an_absent_node_is_near_memory,
+        delay_makes_any_source_far,
+        what_names_no_source_is_near_memory,
+        placing_near_memory_changes_nothing,
+        placing_on_a_node_is_a_preference,
+        each_line_misses_once,
+        lines_2_mib_apart_push_each_other_out,
+        a_whole_cache_of_lines_stays_warm,
+    };
+    tcase_add_checked_fixture(tcase, unit_nodes_setup, unit_nodes_teardown);
+    for (size_t i = 0; i < sizeof tests / sizeof tests[0]; i++)
+        tcase_add_test(tcase, tests[i]);
+    suite_add_tcase(suite, tcase);
+    return unit_run(suite);
 }

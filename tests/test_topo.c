@@ -1,62 +1,8 @@
 /* test_topo.c - the kernel's files about nodes, real ones and made-up ones. */
 #include "box/topo.h"
 
-#include <stdarg.h>
-#include <sys/stat.h>
-
 #include "box/vmem.h"
-#include "unit_base.h"
-
-static char root[64];
-
-static void setup(void)
-{
-    strcpy(root, "/tmp/tide_topo_XXXXXX");
-    ck_assert_ptr_nonnull(mkdtemp(root));
-}
-
-static void teardown(void)
-{
-    char command[128];
-    snprintf(command, sizeof command, "rm -rf %s", root);
-    ck_assert_int_eq(system(command), 0);
-}
-
-__attribute__((format(printf, 2, 3))) static void put(const char *name, const char *format, ...)
-{
-    char path[256];
-    va_list args;
-    snprintf(path, sizeof path, "%s/%s", root, name);
-    FILE *file = fopen(path, "w");
-    ck_assert_msg(file != NULL, "cannot write %s", path);
-    va_start(args, format);
-    vfprintf(file, format, args);
-    va_end(args);
-    fclose(file);
-}
-
-/* nodeID with its meminfo as the kernel writes it, and one distance line. */
-static void put_node(unsigned id, uint64_t total_kib, uint64_t free_kib, const char *distance)
-{
-    char name[128];
-    snprintf(name, sizeof name, "%s/node%u", root, id);
-    ck_assert_int_eq(mkdir(name, 0755), 0);
-    snprintf(name, sizeof name, "node%u/meminfo", id);
-    put(name,
-        "Node %u MemTotal:       %8llu kB\nNode %u MemFree:        %8llu kB\n"
-        "Node %u MemUsed:               1 kB\n",
-        id, (unsigned long long)total_kib, id, (unsigned long long)free_kib, id);
-    snprintf(name, sizeof name, "node%u/distance", id);
-    if (distance != NULL)
-        put(name, "%s\n", distance);
-}
-
-static void put_lists(const char *online, const char *has_cpu, const char *has_memory)
-{
-    put("online", "%s\n", online);
-    put("has_cpu", "%s\n", has_cpu);
-    put("has_memory", "%s\n", has_memory);
-}
+#include "unit_nodes.h"
 
 /* Where this thread runs: its row of distances is the one that counts. The trees
  * below hold if it is node 0, as on nearly every machine. */
@@ -112,30 +58,30 @@ START_TEST(one_node)
 {
     struct tide_node node[4];
     memset(node, 0x55, sizeof node);
-    put_lists("0", "0", "0");
-    put_node(0, 16384, 4096, "10");
-    ck_assert_int_eq(tide_topo_read(root, node, 4), 1);
+    unit_put_lists("0", "0", "0");
+    unit_put_node(0, 16384, 4096, "10");
+    ck_assert_int_eq(tide_topo_read(unit_root, node, 4), 1);
     ck_assert_uint_eq(node[0].id, 0);
     ck_assert(node[0].has_cpu && node[0].has_memory);
     ck_assert_uint_eq(node[0].total, 16384 * 1024);
     ck_assert_uint_eq(node[0].free, 4096 * 1024);
     ck_assert(!on_node_0() || node[0].distance == 10);
     ck_assert_uint_eq(node[1].id, 0x55555555); /* nothing is written behind the last one */
-    ck_assert_int_eq(tide_topo_far_node(root), -1);
+    ck_assert_int_eq(tide_topo_far_node(unit_root), -1);
 }
 END_TEST
 
 START_TEST(a_node_without_processors_is_far)
 {
     struct tide_node node[4];
-    put_lists("0-1", "0", "0-1");
-    put_node(0, 1000, 500, "10 20");
-    put_node(1, 2000, 1500, "20 10");
-    ck_assert_int_eq(tide_topo_read(root, node, 4), 2);
+    unit_put_lists("0-1", "0", "0-1");
+    unit_put_node(0, 1000, 500, "10 20");
+    unit_put_node(1, 2000, 1500, "20 10");
+    ck_assert_int_eq(tide_topo_read(unit_root, node, 4), 2);
     ck_assert(!node[1].has_cpu && node[1].has_memory);
     ck_assert_uint_eq(node[1].total, 2000 * 1024);
     ck_assert(!on_node_0() || (node[0].distance == 10 && node[1].distance == 20));
-    ck_assert_int_eq(tide_topo_far_node(root), 1);
+    ck_assert_int_eq(tide_topo_far_node(unit_root), 1);
 }
 END_TEST
 
@@ -143,33 +89,33 @@ START_TEST(the_nearest_far_node_is_chosen)
 {
     if (!on_node_0())
         return;
-    put_lists("0-3", "0-1", "0-3");
-    put_node(0, 1000, 500, "10 21 39 17");
-    put_node(1, 1000, 500, "21 10 17 39");
-    put_node(2, 1000, 500, "39 17 10 50");
-    put_node(3, 1000, 500, "17 39 50 10");
-    ck_assert_int_eq(tide_topo_far_node(root), 3);
+    unit_put_lists("0-3", "0-1", "0-3");
+    unit_put_node(0, 1000, 500, "10 21 39 17");
+    unit_put_node(1, 1000, 500, "21 10 17 39");
+    unit_put_node(2, 1000, 500, "39 17 10 50");
+    unit_put_node(3, 1000, 500, "17 39 50 10");
+    ck_assert_int_eq(tide_topo_far_node(unit_root), 3);
 }
 END_TEST
 
 START_TEST(ids_need_not_be_dense)
 {
     struct tide_node node[4];
-    put_lists("0,2,40,63", "0", "0,40,63");
-    put_node(0, 1000, 500, "10 255 30 20");
-    put_node(2, 0, 0, "255 10 255 255");
-    put_node(40, 3000, 2500, "30 255 10 20");
-    put_node(63, 4000, 3500, "20 255 20 10");
-    ck_assert_int_eq(tide_topo_read(root, node, 4), 4);
+    unit_put_lists("0,2,40,63", "0", "0,40,63");
+    unit_put_node(0, 1000, 500, "10 255 30 20");
+    unit_put_node(2, 0, 0, "255 10 255 255");
+    unit_put_node(40, 3000, 2500, "30 255 10 20");
+    unit_put_node(63, 4000, 3500, "20 255 20 10");
+    ck_assert_int_eq(tide_topo_read(unit_root, node, 4), 4);
     ck_assert_uint_eq(node[1].id, 2);
     ck_assert(!node[1].has_memory && !node[1].has_cpu);
     ck_assert_uint_eq(node[2].id, 40);
     ck_assert_uint_eq(node[3].id, 63);
     ck_assert_uint_eq(node[3].free, 3500 * 1024);
     ck_assert(!on_node_0() || (node[2].distance == 30 && node[3].distance == 20));
-    ck_assert(!on_node_0() || tide_topo_far_node(root) == 63);
-    ck_assert(tide_topo_has_memory(root, 63));
-    ck_assert(!tide_topo_has_memory(root, 2));
+    ck_assert(!on_node_0() || tide_topo_far_node(unit_root) == 63);
+    ck_assert(tide_topo_has_memory(unit_root, 63));
+    ck_assert(!tide_topo_has_memory(unit_root, 2));
 }
 END_TEST
 
@@ -177,13 +123,13 @@ START_TEST(more_nodes_than_room_are_counted)
 {
     struct tide_node node[2];
     memset(node, 0x55, sizeof node);
-    put_lists("0-2", "0", "0-2");
+    unit_put_lists("0-2", "0", "0-2");
     for (unsigned id = 0; id < 3; id++)
-        put_node(id, 100, 50, "10 20 30");
-    ck_assert_int_eq(tide_topo_read(root, node, 1), 3);
+        unit_put_node(id, 100, 50, "10 20 30");
+    ck_assert_int_eq(tide_topo_read(unit_root, node, 1), 3);
     ck_assert_uint_eq(node[0].total, 100 * 1024);
     ck_assert_uint_eq(node[1].id, 0x55555555);
-    ck_assert_int_eq(tide_topo_read(root, NULL, 0), 3);
+    ck_assert_int_eq(tide_topo_read(unit_root, NULL, 0), 3);
 }
 END_TEST
 
@@ -191,7 +137,7 @@ START_TEST(no_files_no_nodes)
 {
     struct tide_node node[2];
     errno = 4321;
-    ck_assert_int_eq(tide_topo_read(root, node, 2), 0);
+    ck_assert_int_eq(tide_topo_read(unit_root, node, 2), 0);
     ck_assert_int_eq(tide_topo_read("/nowhere/at/all", node, 2), 0);
     ck_assert_int_eq(tide_topo_far_node("/nowhere/at/all"), -1);
     ck_assert(!tide_topo_has_memory("/nowhere/at/all", 0));
@@ -202,15 +148,15 @@ END_TEST
 START_TEST(broken_lists_mean_no_knowledge)
 {
     struct tide_node node[2];
-    put_lists("banana", "0", "0-1");
-    ck_assert_int_eq(tide_topo_read(root, node, 2), 0);
-    ck_assert_int_eq(tide_topo_far_node(root), -1);
-    put_lists("0-1", "0", "0-");
-    put_node(0, 1, 1, "10 20");
-    put_node(1, 1, 1, "20 10");
-    ck_assert_int_eq(tide_topo_far_node(root), -1);
-    ck_assert(!tide_topo_has_memory(root, 0));
-    ck_assert_int_eq(tide_topo_read(root, node, 2), 2);
+    unit_put_lists("banana", "0", "0-1");
+    ck_assert_int_eq(tide_topo_read(unit_root, node, 2), 0);
+    ck_assert_int_eq(tide_topo_far_node(unit_root), -1);
+    unit_put_lists("0-1", "0", "0-");
+    unit_put_node(0, 1, 1, "10 20");
+    unit_put_node(1, 1, 1, "20 10");
+    ck_assert_int_eq(tide_topo_far_node(unit_root), -1);
+    ck_assert(!tide_topo_has_memory(unit_root, 0));
+    ck_assert_int_eq(tide_topo_read(unit_root, node, 2), 2);
     ck_assert(!node[0].has_memory && node[0].has_cpu);
 }
 END_TEST
@@ -220,34 +166,34 @@ END_TEST
 START_TEST(unknown_processors_mean_no_far_node)
 {
     char path[128];
-    put_lists("0-1", "0", "0-1");
-    put_node(0, 1, 1, "10 20");
-    put_node(1, 1, 1, "20 10");
-    ck_assert_int_eq(tide_topo_far_node(root), 1);
-    put("has_cpu", "?\n");
-    ck_assert_int_eq(tide_topo_far_node(root), -1);
-    snprintf(path, sizeof path, "%s/has_cpu", root);
+    unit_put_lists("0-1", "0", "0-1");
+    unit_put_node(0, 1, 1, "10 20");
+    unit_put_node(1, 1, 1, "20 10");
+    ck_assert_int_eq(tide_topo_far_node(unit_root), 1);
+    unit_put("has_cpu", "?\n");
+    ck_assert_int_eq(tide_topo_far_node(unit_root), -1);
+    snprintf(path, sizeof path, "%s/has_cpu", unit_root);
     ck_assert_int_eq(unlink(path), 0);
-    ck_assert_int_eq(tide_topo_far_node(root), -1);
+    ck_assert_int_eq(tide_topo_far_node(unit_root), -1);
 }
 END_TEST
 
 START_TEST(broken_node_files_are_zeroes)
 {
     struct tide_node node[3];
-    put_lists("0-2", "0", "0-2");
-    put_node(0, 7, 7, "ten twenty");
-    put_node(1, 7, 7, NULL);
-    put("node0/meminfo", "Node 0 MemTotal: many kB\n");
-    put("node1/meminfo", "%s", "");
-    ck_assert_int_eq(tide_topo_read(root, node, 3), 3);
+    unit_put_lists("0-2", "0", "0-2");
+    unit_put_node(0, 7, 7, "ten twenty");
+    unit_put_node(1, 7, 7, NULL);
+    unit_put("node0/meminfo", "Node 0 MemTotal: many kB\n");
+    unit_put("node1/meminfo", "%s", "");
+    ck_assert_int_eq(tide_topo_read(unit_root, node, 3), 3);
     for (int i = 0; i < 3; i++) {
         ck_assert_int_eq(node[i].id, i);
         ck_assert_uint_eq(node[i].total, 0);
         ck_assert_uint_eq(node[i].free, 0);
         ck_assert(!on_node_0() || node[i].distance == 0);
     }
-    int far = tide_topo_far_node(root);
+    int far = tide_topo_far_node(unit_root);
     ck_assert(far == 1 || far == 2);
 }
 END_TEST
@@ -257,23 +203,36 @@ START_TEST(an_unknown_distance_is_not_the_nearest)
 {
     if (!on_node_0())
         return;
-    put_lists("0-2", "0", "0-2");
-    put_node(0, 7, 7, "10 20");
-    put_node(1, 7, 7, "20 10");
-    put_node(2, 7, 7, "30 30");
-    ck_assert_int_eq(tide_topo_far_node(root), 1);
+    unit_put_lists("0-2", "0", "0-2");
+    unit_put_node(0, 7, 7, "10 20");
+    unit_put_node(1, 7, 7, "20 10");
+    unit_put_node(2, 7, 7, "30 30");
+    ck_assert_int_eq(tide_topo_far_node(unit_root), 1);
 }
 END_TEST
 
 START_TEST(has_memory_is_the_kernels_list)
 {
-    put("has_memory", "0,5-6\n");
+    unit_put("has_memory", "0,5-6\n");
     static const bool expect[8] = {true, false, false, false, false, true, true, false};
     for (unsigned id = 0; id < 8; id++)
-        ck_assert_int_eq(tide_topo_has_memory(root, id), expect[id]);
-    ck_assert(!tide_topo_has_memory(root, 64));
-    ck_assert(!tide_topo_has_memory(root, 64 + 5));
-    ck_assert(!tide_topo_has_memory(root, UINT_MAX));
+        ck_assert_int_eq(tide_topo_has_memory(unit_root, id), expect[id]);
+    ck_assert(!tide_topo_has_memory(unit_root, 64));
+    ck_assert(!tide_topo_has_memory(unit_root, 64 + 5));
+    ck_assert(!tide_topo_has_memory(unit_root, UINT_MAX));
+}
+END_TEST
+
+START_TEST(has_cpu_is_the_kernels_list)
+{
+    unit_put("has_cpu", "1-2,63\n");
+    for (unsigned id = 0; id < 80; id++)
+        ck_assert_int_eq(tide_topo_has_cpu(unit_root, id), id == 1 || id == 2 || id == 63);
+    ck_assert(!tide_topo_has_cpu(unit_root, 64 + 1));
+    ck_assert(!tide_topo_has_cpu(unit_root, UINT_MAX));
+    unit_put("has_cpu", "1-\n");
+    ck_assert(!tide_topo_has_cpu(unit_root, 1));
+    ck_assert(!tide_topo_has_cpu("/nowhere/at/all", 0));
 }
 END_TEST
 
@@ -292,6 +251,7 @@ START_TEST(the_real_machine_makes_sense)
         ck_assert(node[i].free <= node[i].total);
         ck_assert(!node[i].has_memory || node[i].total > 0);
         ck_assert_int_eq(tide_topo_has_memory(TIDE_TOPO_ROOT, node[i].id), node[i].has_memory);
+        ck_assert_int_eq(tide_topo_has_cpu(TIDE_TOPO_ROOT, node[i].id), node[i].has_cpu);
         cpu = cpu || node[i].has_cpu;
         memory = memory || node[i].has_memory;
     }
@@ -317,9 +277,10 @@ int main(void)
         broken_node_files_are_zeroes,
         an_unknown_distance_is_not_the_nearest,
         has_memory_is_the_kernels_list,
+        has_cpu_is_the_kernels_list,
         the_real_machine_makes_sense,
     };
-    tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_add_checked_fixture(tcase, unit_nodes_setup, unit_nodes_teardown);
     for (size_t i = 0; i < sizeof tests / sizeof tests[0]; i++)
         tcase_add_test(tcase, tests[i]);
     suite_add_tcase(suite, tcase);

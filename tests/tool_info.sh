@@ -93,7 +93,7 @@ test_info_bad_options()
     json 'bad options and odd bytes: valid JSON, no abort, nothing on stderr'
     check '... and each is told' "$(grep -c '"option":' "$TMP/out")" -eq 3
     TIDEPOOL_OPTIONS=$odd$TMP/info.json run info
-    says 'in words: a bad source' 0 out '^  Mid  *near: the option mid= names no source'
+    says 'in words: a bad source' 0 out '^  Mid  *near: no source'
     says 'in words: an unknown option' 0 out "unknown option 'cahce'; did you mean 'cache'"
     says 'in words: a bad value' 0 out "option retain: 'x' is not allowed"
     check 'the command writes no statistics about itself' ! -e "$TMP/info.json"

@@ -2,6 +2,7 @@
 #include "box/source.h"
 
 #include "box/diag.h"
+#include "box/topo.h"
 
 static const struct tide_source_ops *const source_table[] = {
     &tide_source_auto,
@@ -49,7 +50,7 @@ static void source_describe(struct tide_source *out)
     }
 }
 
-int tide_source_open(struct tide_source *out, const char *text)
+int tide_source_open_below(struct tide_source *out, const char *text, const char *root)
 {
     size_t end;
     uint32_t delay;
@@ -65,7 +66,8 @@ int tide_source_open(struct tide_source *out, const char *text)
             continue;
         memcpy(rest, text + len, end - len);
         rest[end - len] = '\0';
-        struct tide_source found = {.ops = ops, .node = -1, .delay = delay, .far = delay != 0};
+        struct tide_source found = {
+            .ops = ops, .node = -1, .delay = delay, .far = delay != 0, .root = root};
         int ret = ops->accept(&found, rest);
         if (ret == -ENODEV)
             source_fall_back(out, found.why);
@@ -76,6 +78,11 @@ int tide_source_open(struct tide_source *out, const char *text)
         return 0;
     }
     return -EINVAL;
+}
+
+int tide_source_open(struct tide_source *out, const char *text)
+{
+    return tide_source_open_below(out, text, TIDE_TOPO_ROOT);
 }
 
 int tide_source_place(const struct tide_source *source, void *base, size_t size)

@@ -32,6 +32,7 @@ struct tide_source {
     uint32_t delay;              /* ns added to each modelled cache miss; 0: none */
     bool far;                    /* slower than near memory, or modelled so */
     const char *why;             /* the reason of the decision, static text */
+    const char *root;            /* where it reads about the nodes */
     char text[TIDE_SOURCE_TEXT]; /* the source in the option's own language */
 };
 
@@ -42,6 +43,9 @@ extern const struct tide_source_ops tide_source_anon, tide_source_near, tide_sou
  * Otherwise the source is near memory, and the result tells why: -EINVAL text that
  * is no source, -ENODEV a node that has no memory. `why` says it in words. */
 int tide_source_open(struct tide_source *out, const char *text);
+
+/* The same with the nodes below another directory than /sys/devices/system/node. */
+int tide_source_open_below(struct tide_source *out, const char *text, const char *root);
 
 /* Gives the source's policy to a fresh range. 0 or -errno; usable either way. */
 int tide_source_place(const struct tide_source *source, void *base, size_t size);

@@ -19,12 +19,12 @@ static int node_accept(struct tide_source *source, const char *rest)
     }
     source->node = (int)node;
     source->why = "the node asked for";
-    if (!tide_topo_has_memory(TIDE_TOPO_ROOT, node)) {
+    if (!tide_topo_has_memory(source->root, node)) {
         source->why = "the node asked for has no memory here: near memory is used";
         return -ENODEV;
     }
     /* A node with processors is far for those of the others. */
-    if (!tide_topo_has_cpu(TIDE_TOPO_ROOT, node) || node != tide_vmem_this_node())
+    if (!tide_topo_has_cpu(source->root, node) || node != tide_vmem_this_node())
         source->far = true;
     return 0;
 }
@@ -38,7 +38,7 @@ static int auto_accept(struct tide_source *source, const char *rest)
 {
     if (*rest != '\0')
         return -EINVAL;
-    source->node = tide_topo_far_node(TIDE_TOPO_ROOT);
+    source->node = tide_topo_far_node(source->root);
     if (source->node < 0) {
         source->why = "no memory node without processors on this machine: near memory is used";
         source->ops = &tide_source_near;

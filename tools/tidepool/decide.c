@@ -38,34 +38,6 @@ static void note(struct decision *decision, const char *format, ...)
 
 /* --- the source ------------------------------------------------------------------- */
 
-/* The rules of box source, on the nodes below another root: it knows only /sys. */
-static int open_below(struct tide_source *out, const char *text, const char *root)
-{
-    const char *delay = strstr(text, ",delay=");
-    bool is_auto = strncmp(text, "auto", 4) == 0;
-    if (!is_auto && strncmp(text, "node:", 5) != 0)
-        return tide_source_open(out, text);
-    int node = is_auto ? tide_topo_far_node(root) : atoi(text + 5);
-    bool there = node >= 0 && tide_topo_has_memory(root, (unsigned)node);
-    *out = (struct tide_source){
-        .ops = there ? &tide_source_node : &tide_source_near,
-        .node = there ? node : -1,
-        .delay = delay != NULL && (there || is_auto) ? (uint32_t)atoi(delay + 7) : 0,
-    };
-    out->far = there || out->delay != 0;
-    if (is_auto)
-        out->why = there ? "the nearest memory node without processors"
-                         : "no memory node without processors on this machine: near memory is used";
-    else
-        out->why = there ? "the node asked for"
-                         : "the node asked for has no memory here: near memory is used";
-    int used = there ? snprintf(out->text, sizeof out->text, "node:%d", node)
-                     : snprintf(out->text, sizeof out->text, "near");
-    if (out->delay != 0)
-        snprintf(out->text + used, sizeof out->text - (size_t)used, ",delay=%u", out->delay);
-    return there || is_auto ? 0 : -ENODEV;
-}
-
 static void decide_source(struct decision *decision, const struct settings *settings,
                           const struct machine *machine)
 {
@@ -77,8 +49,7 @@ static void decide_source(struct decision *decision, const struct settings *sett
     if (mid != NULL && mid->error == -EINVAL && mid->value != NULL &&
         strlen(mid->value) < sizeof decision->asked)
         snprintf(decision->asked, sizeof decision->asked, "%s", mid->value);
-    decision->error = machine->fake ? open_below(&decision->mid, decision->asked, machine->root)
-                                    : tide_source_open(&decision->mid, decision->asked);
+    decision->error = tide_source_open_below(&decision->mid, decision->asked, machine->root);
 }
 
 /* Tries the source's policy on some address space: a container may forbid the call. */
