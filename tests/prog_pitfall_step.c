@@ -3,9 +3,9 @@
  * allocating and freeing in the signal handler.
  *
  * The processor's single-step flag is turned on for one call, the handler acts
- * at instruction k, and then no block may have been handed out twice. Straight
- * paths: all k in one child, which must end well. Slow path: a sample of k in a
- * child each, which may also end with a message.
+ * at instruction k, and then no block may have been handed out twice. Each k has
+ * a child of its own, which must end well. On the slow path, where a sample of k
+ * is tried, it may also end with a message.
  */
 #define _GNU_SOURCE 1
 #include "pitfall.h"
@@ -29,7 +29,7 @@ static const char *const action_names[] = {"pair",      "take two",  "free two",
 static void *(*volatile do_malloc)(size_t) = malloc;
 static void (*volatile do_free)(void *) = free;
 static struct scene scene;
-static unsigned char *live[LIVE], *taken[LIVE], *more[MORE];
+static unsigned char *live[LIVE], *taken[LIVE];
 static volatile size_t live_count, taken_count;
 static volatile long countdown;
 static long *steps; /* shared with the children */
@@ -38,7 +38,8 @@ static int messages;
 /* Enough to fill or empty a cache, but not all that a thread may keep. */
 static size_t many(void)
 {
-    return scene.size < 3000 ? MORE : MIB / scene.size;
+    size_t fit = MIB / scene.size;
+    return fit < MORE ? fit : MORE;
 }
 
 static void act(void)
@@ -95,7 +96,7 @@ static void must_be_apart(unsigned char *result)
     for (size_t i = 0; i < taken_count; i++)
         all[count++] = taken[i];
     for (size_t i = 0; i < many(); i++)
-        all[count++] = more[i] = do_malloc(scene.size);
+        all[count++] = do_malloc(scene.size);
     qsort(all, count, sizeof *all, by_address);
     for (size_t i = 1; i < count; i++) {
         if (all[i - 1] + scene.size > all[i])
@@ -123,50 +124,16 @@ static unsigned char *pair(long at)
     return block;
 }
 
-static void interrupted(long at)
-{
-    unsigned char *block = pair(at);
-    must_be_apart(block);
-    do_free(block);
-}
-
-/* As many live blocks as at the start, and no others. */
-static void tidy_up(void)
-{
-    for (size_t i = 0; i < many(); i++) {
-        do_free(more[i]);
-        more[i] = NULL;
-    }
-    while (taken_count)
-        do_free(taken[--taken_count]);
-    while (live_count < LIVE)
-        live[live_count++] = do_malloc(scene.size);
-    do_free(do_malloc(scene.size < 2048 ? 5000 : 100));
-}
-
-/* Pairs until one was short: the next one is as short. */
-static void warm_up(void)
-{
-    for (int tries = 0; tries < 100; tries++) {
-        do_free(pair(0));
-        if (*steps < LONGEST)
-            return;
-    }
-    die("the straight path has more than %d instructions", LONGEST);
-}
-
+/* One call, interrupted at instruction `at` (0: never, just counted). */
 __attribute__((noreturn)) static void child(long at)
 {
     alarm(HANG_SECONDS);
-    if (scene.cold) {
-        interrupted(at);
-        _exit(0);
+    if (!scene.cold) {
+        do_free(do_malloc(scene.size < 2048 ? 5000 : 100));
+        do_free(pair(0));
     }
-    for (at = 1; countdown == 0; at++) {
-        tidy_up();
-        warm_up();
-        interrupted(at);
-    }
+    unsigned char *block = pair(at);
+    must_be_apart(block);
     _exit(0);
 }
 
@@ -190,16 +157,19 @@ static int run_child(long at)
     if (scene.cold && spoke && WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT)
         return 0;
     printf("%s(%zu), %s: instruction %ld, %s: status %#x%s\n", scene.frees ? "free" : "malloc",
-           scene.size, scene.cold ? "slow path" : "straight path", *steps,
-           action_names[scene.action], (unsigned)status, spoke ? " with a message" : "");
+           scene.size, scene.cold ? "slow path" : "straight path", at, action_names[scene.action],
+           (unsigned)status, spoke ? " with a message" : "");
     return 1;
 }
 
 static int run_scene(void)
 {
     int bad = run_child(0);
-    long count = *steps, stride = count > SAMPLES ? count / SAMPLES : 1;
-    for (long at = 1; scene.cold && at <= count && bad < 3; at += stride)
+    long count = *steps, stride = scene.cold && count > SAMPLES ? count / SAMPLES : 1;
+    if (!scene.cold && count > LONGEST)
+        die("the straight path of %s(%zu) has %ld instructions", scene.frees ? "free" : "malloc",
+            scene.size, count);
+    for (long at = 1; at <= count && bad < 3; at += stride)
         bad += run_child(at);
     return bad;
 }
@@ -214,7 +184,7 @@ static void fill(size_t size)
 
 int main(void)
 {
-    static const size_t warm[] = {48, 1500, 3000, 20000}, cold[] = {777, 7777, 150000};
+    static const size_t warm[] = {48, 3000}, cold[] = {777, 7777, 150000};
     struct sigaction action = {.sa_sigaction = on_trap, .sa_flags = SA_SIGINFO};
     int bad = 0;
     setvbuf(stdout, NULL, _IONBF, 0);

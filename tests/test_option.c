@@ -472,8 +472,9 @@ START_TEST(variables_are_found_by_their_whole_name)
     setenv("TIDE_EMPTY", "", 1);
     ck_assert(!tide_option_environment("TIDE_UNI", buf, sizeof buf));
     ck_assert(!tide_option_environment("TIDE_UNIT=", buf, sizeof buf));
-    ck_assert(!tide_option_environment("TIDE_UNIT", buf, 7)); /* no room for the NUL */
     ck_assert_str_eq(buf, "kept");
+    ck_assert(tide_option_environment("TIDE_UNIT", buf, 5)); /* what fits, and a NUL */
+    ck_assert_mem_eq(buf, "1234\0\0\0", 8);
     ck_assert(tide_option_environment("TIDE_UNIT", buf, 8));
     ck_assert_str_eq(buf, "1234567");
     ck_assert(tide_option_environment("TIDE_EMPTY", buf, 1));
@@ -497,8 +498,10 @@ static int early_program(void)
     UNIT_NEED(strcmp(buf, "") == 0);
     UNIT_NEED(tide_option_environment("TIDE_LONG", buf, sizeof buf));
     UNIT_NEED(strlen(buf) == 1200 && strspn(buf, "v") == 1200);
-    UNIT_NEED(!tide_option_environment("TIDE_LONG", buf, 1200));
-    UNIT_NEED(tide_option_environment("TIDE_LONG", buf, 1201));
+    memset(buf, 'x', sizeof buf);
+    UNIT_NEED(tide_option_environment("TIDE_LONG", buf, 1001)); /* what fits, and a NUL */
+    UNIT_NEED(strlen(buf) == 1000 && strspn(buf, "v") == 1000 && buf[1001] == 'x');
+    UNIT_NEED(tide_option_environment("TIDE_EMPTY", buf, 1) && buf[0] == '\0');
     UNIT_NEED(tide_option_environment("TIDE_LAST", buf, 5));
     UNIT_NEED(strcmp(buf, "=x=y") == 0);
     tide_option_load(false);

@@ -74,7 +74,7 @@ END_TEST
 static unsigned make_machine(void)
 {
     char online[64], cpu[64];
-    unsigned here = tide_vmem_this_node(), base = here + 5;
+    unsigned here = tide_topo_this_node(), base = here + 5;
     snprintf(online, sizeof online, "%u,%u-%u,%u", here, base + 1, base + 2, base + 4);
     snprintf(cpu, sizeof cpu, "%u,%u", here, base + 1);
     unit_put_lists(online, cpu, online);
@@ -238,7 +238,7 @@ START_TEST(what_names_no_source_is_near_memory)
         errno = 4321;
         ck_assert_msg(tide_source_open(&source, texts[i]) == -EINVAL, "'%s'", texts[i]);
         ck_assert_int_eq(errno, 4321);
-        is_near(&source, "names no source");
+        is_near(&source, "near memory is used");
     }
 }
 END_TEST

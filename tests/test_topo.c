@@ -8,7 +8,7 @@
  * below hold if it is node 0, as on nearly every machine. */
 static bool on_node_0(void)
 {
-    return tide_vmem_this_node() == 0;
+    return tide_topo_this_node() == 0;
 }
 
 START_TEST(lists_become_masks)

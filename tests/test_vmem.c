@@ -1,4 +1,5 @@
 /* test_vmem.c - address space and pages: what the kernel answers, and no errno. */
+#include "box/topo.h"
 #include "box/vmem.h"
 
 #include <linux/mempolicy.h>
@@ -201,7 +202,7 @@ START_TEST(preferring_a_node_sets_the_policy)
     int mode = -1;
     unsigned long mask[16] = {0};
     char *base = tide_vmem_map(SIZE);
-    unsigned node = tide_vmem_this_node();
+    unsigned node = tide_topo_this_node();
     int ret = tide_vmem_prefer_node(base, SIZE, node);
     if (ret == -ENOSYS || ret == -EPERM)
         return; /* a kernel without NUMA, or a container's filter */
@@ -234,7 +235,7 @@ START_TEST(figures_of_the_machine)
     ck_assert_uint_eq(tide_vmem_physical(),
                       (size_t)sysconf(_SC_PHYS_PAGES) * (size_t)sysconf(_SC_PAGESIZE));
     char path[64];
-    snprintf(path, sizeof path, "/sys/devices/system/node/node%u", tide_vmem_this_node());
+    snprintf(path, sizeof path, "/sys/devices/system/node/node%u", tide_topo_this_node());
     ck_assert(access("/sys/devices/system/node", F_OK) != 0 || access(path, F_OK) == 0);
 }
 END_TEST
@@ -269,6 +270,45 @@ START_TEST(the_limit_of_address_space)
 }
 END_TEST
 
+static void lock_bound_without_locking(long unused)
+{
+    size_t limit = 1;
+    (void)unused;
+    unit_limit(RLIMIT_MEMLOCK, SIZE);
+    UNIT_NEED(!tide_vmem_lock_bound(64 * SIZE, &limit));
+    UNIT_NEED(limit == SIZE);
+    UNIT_NEED(!tide_vmem_lock_bound((size_t)1 << 62, &limit)); /* fails, but not for locks */
+    struct rlimit none = {RLIM_INFINITY, RLIM_INFINITY};
+    if (setrlimit(RLIMIT_MEMLOCK, &none) == 0) {
+        UNIT_NEED(!tide_vmem_lock_bound(64 * SIZE, &limit));
+        UNIT_NEED(limit == SIZE_MAX);
+    }
+}
+
+/* As an ordinary user whose future memory is to be locked. */
+static void lock_bound_with_locking(long unused)
+{
+    size_t limit = 1;
+    (void)unused;
+    unit_limit(RLIMIT_MEMLOCK, 4 * SIZE);
+    if ((getuid() == 0 && setuid(65534) != 0) || syscall(SYS_mlockall, MCL_FUTURE) != 0)
+        return;
+    size_t space = unit_status("VmSize");
+    errno = KEEP;
+    UNIT_NEED(tide_vmem_lock_bound(64 * SIZE, &limit));
+    UNIT_NEED(limit == 4 * SIZE);
+    UNIT_NEED(!tide_vmem_lock_bound(SIZE, &limit));
+    UNIT_NEED(errno == KEEP);
+    UNIT_NEED(unit_status("VmSize") == space); /* what it tried is gone */
+}
+
+START_TEST(the_limit_of_locked_memory)
+{
+    unit_child_ok(lock_bound_without_locking, 0);
+    unit_child_ok(lock_bound_with_locking, 0);
+}
+END_TEST
+
 int main(void)
 {
     const TTest *const tests[] = {reserved_space_cannot_be_touched,
@@ -286,6 +326,7 @@ int main(void)
                                   absent_nodes_are_refused,
                                   figures_of_the_machine,
                                   the_limit_of_address_space,
+                                  the_limit_of_locked_memory,
                                   NULL};
     return unit_main("vmem", tests);
 }

@@ -16,7 +16,7 @@
 set -u
 
 FASTPATH_MALLOC=${FASTPATH_MALLOC:-40}
-FASTPATH_FREE=${FASTPATH_FREE:-50}
+FASTPATH_FREE=${FASTPATH_FREE:-52}
 # A return after fewer instructions did no work, as free(NULL).
 FASTPATH_LEAST=6
 

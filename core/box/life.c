@@ -21,8 +21,8 @@ enum { LIFE_ROUNDS = 1 };
 static struct tide_lock life_lock;
 static _Atomic bool life_ready;
 static pthread_key_t life_key;
-static bool life_has_key;          /* under life_lock, then constant */
-static _Atomic bool life_hooked;   /* the fork handlers are registered */
+static bool life_has_key;                           /* under life_lock, then constant */
+static _Atomic bool life_hooked;                    /* the fork handlers are registered */
 static char life_complaint[TIDE_OPTION_TEXT + 128]; /* about mid=; written at start */
 
 /* Set in the environment of children after a warning, so that they are silent. */

@@ -8,7 +8,7 @@ enum {
     MAGAZINE_MID_BYTES = 512 << 10,
     MAGAZINE_SLOTS_MIN = 16, /* between these many blocks */
     MAGAZINE_SLOTS_MAX = 256,
-    MAGAZINE_FIRST = 8, /* what it begins with, */
+    MAGAZINE_FIRST = 8,             /* what it begins with, */
     MAGAZINE_FIRST_BYTES = 16 << 10 /* or as many blocks as these are, but two */
 };
 

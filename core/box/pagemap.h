@@ -111,6 +111,16 @@ TIDE_INLINE bool tide_window_holds(const struct tide_window *window, uintptr_t p
     return span != 0 && p - window->first < span;
 }
 
+/* The descriptor of an address in the arena, committed or not, and how far into its
+ * segment it is; NULL outside of the arena. */
+TIDE_INLINE struct tide_page *tide_arena_page(uintptr_t p, size_t *offset)
+{
+    size_t size = atomic_load_explicit(&tide_arena.size, memory_order_acquire);
+    size_t at = p - tide_arena.base;
+    *offset = at & (((size_t)1 << TIDE_SHIFT_SMALL) - 1);
+    return TIDE_LIKELY(at < size) ? &tide_arena.pages[at >> TIDE_SHIFT_SMALL] : NULL;
+}
+
 /* The descriptor of an address inside the committed part. */
 TIDE_INLINE struct tide_page *tide_window_page(const struct tide_window *window, uintptr_t p)
 {

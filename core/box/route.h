@@ -80,12 +80,11 @@ TIDE_INLINE void *tide_route_malloc(size_t size)
 TIDE_INLINE void tide_route_free(void *p)
 {
     struct tide_cache *cache = tide_self;
-    size_t size = atomic_load_explicit(&tide_arena.size, memory_order_acquire);
-    size_t offset = (uintptr_t)p - tide_arena.base;
-    if (TIDE_UNLIKELY(offset >= size))
+    size_t offset;
+    struct tide_page *page = tide_arena_page((uintptr_t)p, &offset);
+    if (TIDE_UNLIKELY(page == NULL))
         return tide_route_free_slow(cache, p, "free");
-    struct tide_page *page = &tide_arena.pages[offset >> TIDE_SHIFT_SMALL];
-    offset = (offset & (((size_t)1 << TIDE_SHIFT_SMALL) - 1)) - page->lead;
+    offset -= page->lead;
     if (TIDE_UNLIKELY(atomic_load_explicit(&page->owner, memory_order_relaxed) != cache->owner ||
                       offset >= TIDE_RELAXED_GET(&page->limit) ||
                       offset * page->recip >= page->recip))

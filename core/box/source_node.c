@@ -24,7 +24,7 @@ static int node_accept(struct tide_source *source, const char *rest)
         return -ENODEV;
     }
     /* A node with processors is far for those of the others. */
-    if (!tide_topo_has_cpu(source->root, node) || node != tide_vmem_this_node())
+    if (!tide_topo_has_cpu(source->root, node) || node != tide_topo_this_node())
         source->far = true;
     return 0;
 }

@@ -1,9 +1,10 @@
 /* topo.c - see topo.h */
 #include "box/topo.h"
 
+#include <sched.h>
+
 #include "box/diag.h"
 #include "box/file.h"
-#include "box/vmem.h"
 
 static const char *topo_number(const char *at, unsigned *out)
 {
@@ -96,11 +97,18 @@ static unsigned topo_distance(const char *root, int from, int index)
     return value;
 }
 
+unsigned tide_topo_this_node(void)
+{
+    unsigned cpu = 0, node = 0;
+    getcpu(&cpu, &node);
+    return node;
+}
+
 int tide_topo_read(const char *root, struct tide_node *nodes, int max)
 {
     uint64_t online = topo_mask(root, "online");
     uint64_t cpu = topo_mask(root, "has_cpu"), memory = topo_mask(root, "has_memory");
-    int here = (int)tide_vmem_this_node(), count = 0;
+    int here = (int)tide_topo_this_node(), count = 0;
     for (int id = 0; id < TIDE_TOPO_NODES; id++) {
         if ((online >> id & 1) == 0)
             continue;

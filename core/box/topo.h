@@ -4,7 +4,7 @@
  * owns:      nothing; reads /sys/devices/system/node each time it is asked
  * threads:   any
  * invariant: node ids need not be dense
- * uses:      file, vmem
+ * uses:      file
  * used by:   source, the command
  * not here:  the choice among the nodes (source)
  * test:      tests/test_topo.c
@@ -39,6 +39,9 @@ bool tide_topo_has_memory(const char *root, unsigned node);
 
 /* True when the kernel lists `node` as one with processors. */
 bool tide_topo_has_cpu(const char *root, unsigned node);
+
+/* The node of the processor that this thread runs on. */
+unsigned tide_topo_this_node(void);
 
 #define TIDE_TOPO_ROOT "/sys/devices/system/node"
 

@@ -111,10 +111,3 @@ size_t tide_vmem_physical(void)
         return (size_t)16 << 30;
     return (size_t)info.totalram * info.mem_unit;
 }
-
-unsigned tide_vmem_this_node(void)
-{
-    unsigned cpu = 0, node = 0;
-    tide_sys3(SYS_getcpu, (long)&cpu, (long)&node, 0);
-    return node;
-}

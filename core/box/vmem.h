@@ -49,9 +49,6 @@ size_t tide_vmem_page_size(void);
 /* RLIMIT_AS in bytes, SIZE_MAX when there is none. */
 size_t tide_vmem_limit(void);
 
-/* The NUMA node of the processor that this thread runs on. */
-unsigned tide_vmem_this_node(void);
-
 /* Physical memory in bytes. */
 size_t tide_vmem_physical(void);
 

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "box/file.h"
+#include "box/topo.h"
 #include "box/vmem.h"
 
 /* --- small files ------------------------------------------------------------------ */
@@ -71,7 +72,7 @@ static void read_nodes(struct machine *machine)
 {
     int count = tide_topo_read(machine->root, machine->node, TIDE_TOPO_NODES);
     machine->nodes = count < TIDE_TOPO_NODES ? count : TIDE_TOPO_NODES;
-    machine->here = (int)tide_vmem_this_node();
+    machine->here = (int)tide_topo_this_node();
     for (int i = 0; i < machine->nodes; i++) {
         char path[2 * MACHINE_PATH];
         snprintf(path, sizeof path, "%s/node%u/cpulist", machine->root, machine->node[i].id);
