@@ -11,7 +11,7 @@ set -u
 CC=${CC:-gcc}
 OPS=${STRESS_OPS:-1000000}
 DEBUG_SO=$BUILD/libtidepool_dbg.so
-need "$SO" "$DEBUG_SO" "$PROGS/prog_heaps"
+need "$SO" "$DEBUG_SO" "$PROGS/prog_heaps" "$PROGS/plug_faulty.so"
 
 if ! "$CC" -std=gnu17 -O2 -g -pthread -fno-builtin -DSTRESS_PLAIN -Iinclude \
     -o "$TMP/stress" tests/stress_shadow.c >"$TMP/make" 2>&1; then
@@ -42,4 +42,28 @@ for HEADER in inband shadow; do
         "$PROGS/prog_heaps" >"$TMP/heaps"
     sed "s/heaps:/heaps, header=$HEADER:/" "$TMP/heaps"
 done
+# finds FAULT TEXT: the stress must notice what plug_faulty.c does.
+finds()
+{
+    local status
+    bare env FAULT="$1" LD_PRELOAD="$PROGS/plug_faulty.so:$SO" "$TMP/stress" --ops 300000
+    status=$?
+    if ((status == 1)) && grep -qE "^stress: FAIL .*$2" "$TMP/err"; then
+        ok "stress: finds a planted fault: $1"
+    else
+        bad "stress: finds a planted fault: $1 (exit $status)" "$TMP/out" "$TMP/err"
+    fi
+}
+
+finds twice 'overlap: new block'
+finds inside 'overlap: new block|was overwritten'
+finds byte 'was overwritten at'
+finds align 'is not aligned to 16'
+finds null 'NULL for'
+finds zero 'is not zero at'
+finds lose 'of [0-9]+ kept bytes'
+finds errno 'changed errno'
+finds usable 'usable size was'
+# The last one: other children may live on for a moment and speak.
+finds crash 'child was killed by signal 6'
 finish

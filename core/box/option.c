@@ -74,7 +74,7 @@ static void *option_field(const struct option_row *row)
     return (char *)&tide_option_values + row->offset;
 }
 
-/* Digits with an optional suffix K, M or G. */
+/* Digits with an optional suffix K, M, G or T. */
 static bool option_bytes(const char *text, uint64_t *out)
 {
     uint64_t value = 0;
@@ -86,7 +86,7 @@ static bool option_bytes(const char *text, uint64_t *out)
     }
     if (at == text)
         return false;
-    unsigned shift = *at == 'K' ? 10 : *at == 'M' ? 20 : *at == 'G' ? 30 : 0;
+    unsigned shift = *at == 'K' ? 10 : *at == 'M' ? 20 : *at == 'G' ? 30 : *at == 'T' ? 40 : 0;
     if (shift != 0)
         at++;
     *out = value << shift;
@@ -164,7 +164,8 @@ static char *option_entry_end(char *at)
     bool mid = strncmp(at, "mid=", 4) == 0;
     for (char *comma = strchr(at, ','); comma != NULL; comma = strchr(comma + 1, ',')) {
         const char *key = comma + 1;
-        if (!mid || option_find(key, strcspn(key, "=,")) != NULL)
+        size_t len = strcspn(key, "=,");
+        if (!mid || len == 0 || option_find(key, len) != NULL)
             return comma;
     }
     return at + strlen(at);

@@ -176,9 +176,15 @@ static void json_number(struct tide_text *text, const char *key, uint64_t value)
     tide_text_number(text, value, 10);
 }
 
-static void json_figures(struct tide_text *text, const struct tide_tier_stats *stats)
+/* The fields behind an opening brace, or behind a first field. */
+static void json_figures(struct tide_text *text, const struct tide_tier_stats *stats, bool first)
 {
-    json_number(text, "live_blocks", stats->live_blocks);
+    if (first) {
+        tide_text_add(text, "\"live_blocks\":");
+        tide_text_number(text, stats->live_blocks, 10);
+    } else {
+        json_number(text, "live_blocks", stats->live_blocks);
+    }
     json_number(text, "live_bytes", stats->live_bytes);
     json_number(text, "cached_blocks", stats->cached_blocks);
     json_number(text, "cached_bytes", stats->cached_bytes);
@@ -194,16 +200,15 @@ static void json_tier(struct tide_text *text, const struct tide_tally *tally, co
     bool first = true;
     tide_text_add(text, ",\"");
     tide_text_add(text, name);
-    tide_text_add(text, "\":{\"tier\":");
-    tide_text_number(text, (uint64_t)tier, 10);
-    json_figures(text, stats);
+    tide_text_add(text, "\":{");
+    json_figures(text, stats, true);
     tide_text_add(text, ",\"classes\":[");
     for (size_t i = 0; tide_report_class(tally, tier, i, &row, &size) == 0; i++) {
         if (row.taken_blocks == 0)
             continue;
         tide_text_add(text, first ? "{\"size\":" : ",{\"size\":");
         tide_text_number(text, size, 10);
-        json_figures(text, &row);
+        json_figures(text, &row, false);
         tide_text_add(text, "}");
         first = false;
     }

@@ -260,15 +260,15 @@ static bool segment_grow(struct tide_window *window)
     step = tide_min(step, ((size_t)64 << 20 >> window->shift) + 1);
     for (step = tide_min(step, all - have); step > 0; step /= 2) {
         size_t now = have + step;
-        if (!segment_commit_table(window->pages, have * TIDE_PAGE_BYTES, now * TIDE_PAGE_BYTES) ||
-            !segment_commit_table(window->bits, have * bits, now * bits))
-            continue;
-        if (window->shadow != NULL &&
-            !segment_commit_table(window->shadow, have * shadow, now * shadow))
-            continue;
         if (tide_vmem_commit((char *)window->base + (have << window->shift),
                              step << window->shift) != 0)
             continue;
+        if (!segment_commit_table(window->pages, have * TIDE_PAGE_BYTES, now * TIDE_PAGE_BYTES) ||
+            !segment_commit_table(window->bits, have * bits, now * bits))
+            return false;
+        if (window->shadow != NULL &&
+            !segment_commit_table(window->shadow, have * shadow, now * shadow))
+            return false;
         window->segments = now;
         atomic_store_explicit(&window->span,
                               (now << window->shift) - segment_shape[window->kind].lead,
@@ -284,13 +284,14 @@ static struct tide_page *segment_fresh(struct segment_pool *pool, enum tide_kind
     if (!pool->opened && !segment_open(pool, kind))
         return NULL;
     struct tide_window *window = &tide_windows[pool->window];
-    if (window->next == window->segments && !segment_grow(window)) {
+    if (window->next == window->reserved >> window->shift) {
         if (!segment_open(pool, kind))
             return NULL;
         window = &tide_windows[pool->window];
-        if (!segment_grow(window))
-            return NULL;
     }
+    /* Where committing fails, another window would not help. */
+    if (window->next == window->segments && !segment_grow(window))
+        return NULL;
     struct tide_page *page = &window->pages[window->next++];
     page->window = (uint8_t)(window - tide_windows);
     page->kind = (uint8_t)kind;

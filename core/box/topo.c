@@ -139,17 +139,25 @@ bool tide_topo_has_cpu(const char *root, unsigned node)
     return node < 64 && (topo_mask(root, "has_cpu") >> node & 1) != 0;
 }
 
+/* Is node a nearer than b? A distance that is not known is farther than any. */
+static bool topo_nearer(const struct tide_node *a, const struct tide_node *b)
+{
+    return a->distance != 0 && (b->distance == 0 || a->distance < b->distance);
+}
+
 int tide_topo_far_node(const char *root)
 {
     uint64_t memory = topo_mask(root, "has_memory");
     if ((memory & (memory - 1)) == 0)
         return -1; /* one node: the usual machine, answered with one small file */
+    if (topo_mask(root, "has_cpu") == 0)
+        return -1; /* not known which nodes have processors: none is taken for far */
     struct tide_node nodes[TIDE_TOPO_NODES];
     int count = tide_topo_read(root, nodes, TIDE_TOPO_NODES);
-    int best = -1;
+    const struct tide_node *best = NULL;
     for (int i = 0; i < count; i++)
         if (nodes[i].has_memory && !nodes[i].has_cpu &&
-            (best < 0 || nodes[i].distance < nodes[best].distance))
-            best = i;
-    return best < 0 ? -1 : (int)nodes[best].id;
+            (best == NULL || topo_nearer(&nodes[i], best)))
+            best = &nodes[i];
+    return best == NULL ? -1 : (int)best->id;
 }

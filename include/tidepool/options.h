@@ -6,7 +6,7 @@
  *   2. the environment: TIDEPOOL_OPTIONS="key=value,..." (ignored in set-uid
  *      programs);
  *   3. tide_option_set() at run time, for the keys that are still open.
- * Keys and values are case-sensitive. Byte values take the suffixes K, M and G
+ * Keys and values are case-sensitive. Byte values take the suffixes K, M, G and T
  * (powers of 1024). The option mid= may hold commas of its own: what follows
  * a comma and is no known key (as "delay=250") belongs to mid.
  * A bad key or value warns once per process tree and leaves the default,
