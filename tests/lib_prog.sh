@@ -50,11 +50,12 @@ need()
 }
 
 # Runs a command, its output to $TMP/out and $TMP/err, and returns its status;
-# the shell says nothing when it dies by a signal. One that hangs ends with 124.
+# the shell says nothing when it dies by a signal. One that hangs ends with 124
+# after TEST_SECONDS.
 # OPTIONS: TIDEPOOL_OPTIONS.
 bare()
 {
-    { timeout -k 5 400 "$@" >"$TMP/out" 2>"$TMP/err" </dev/null; } 2>/dev/null
+    { timeout -k 5 "${TEST_SECONDS:-500}" "$@" >"$TMP/out" 2>"$TMP/err" </dev/null; } 2>/dev/null
 }
 
 preloaded()

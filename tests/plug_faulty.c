@@ -7,6 +7,7 @@
  */
 #include <errno.h>
 #include <malloc.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -19,17 +20,19 @@
 enum { FIRST = 20000 };
 
 static char fault[16];
+static bool keeps_victim; /* for faults that need a live block; not for use with fork */
 static pid_t parent;
 static _Atomic long allocations;
-static _Atomic(char *) victim; /* a live block */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static char *victim;           /* a live block, under the lock */
 static char *volatile planted; /* what was handed out wrongly, and its size */
 static volatile size_t planted_size;
-static atomic_flag done = ATOMIC_FLAG_INIT;
 
 __attribute__((constructor)) static void load(void)
 {
     const char *name = getenv("FAULT");
     strncpy(fault, name ? name : "", sizeof fault - 1);
+    keeps_victim = !strcmp(fault, "twice") || !strcmp(fault, "inside") || !strcmp(fault, "byte");
     parent = getpid();
 }
 
@@ -38,9 +41,35 @@ static bool now(const char *name)
     return allocations > FIRST && strcmp(fault, name) == 0;
 }
 
-static bool once(const char *name)
+/* What to hand out: the new block, or the victim, once. Lock held. */
+static char *plant(char *block, size_t size)
 {
-    return now(name) && !atomic_flag_test_and_set(&done);
+    size_t room = tide_malloc_usable_size(victim) - 16;
+    if (now("byte"))
+        victim[99] ^= 1;
+    if (now("byte") || planted || room < size || !(now("twice") || now("inside")))
+        return block;
+    planted_size = room;
+    return planted = victim + (now("inside") ? 16 : 0);
+}
+
+static char *pass_victim(char *block, size_t size)
+{
+    pthread_mutex_lock(&lock);
+    char *result = victim ? plant(block, size) : block;
+    victim = block;
+    pthread_mutex_unlock(&lock);
+    return result;
+}
+
+static void forget(void *block)
+{
+    if (!keeps_victim)
+        return;
+    pthread_mutex_lock(&lock);
+    if (victim == block)
+        victim = NULL;
+    pthread_mutex_unlock(&lock);
 }
 
 void *malloc(size_t size)
@@ -55,23 +84,7 @@ void *malloc(size_t size)
     if (now("align") && size > 100)
         return (char *)tide_malloc(size + 64) + 8;
     char *block = tide_malloc(size);
-    if (!block || size < 100 || size > 30000)
-        return block;
-    char *old = atomic_exchange(&victim, block);
-    size_t room = old ? tide_malloc_usable_size(old) - 16 : 0;
-    if (room >= size && (once("twice") || once("inside"))) {
-        planted_size = room;
-        return planted = old + (fault[0] == 'i' ? 16 : 0);
-    }
-    if (old && once("byte"))
-        old[99] ^= 1;
-    return block;
-}
-
-static void forget(void *block)
-{
-    char *expected = block;
-    atomic_compare_exchange_strong(&victim, &expected, NULL);
+    return keeps_victim && block && size > 100 && size < 30000 ? pass_victim(block, size) : block;
 }
 
 void free(void *block)
@@ -82,6 +95,12 @@ void free(void *block)
     tide_free(block);
     if (now("errno"))
         errno = EBADF;
+}
+
+void free_sized(void *block, size_t size)
+{
+    (void)size;
+    free(block);
 }
 
 void *calloc(size_t count, size_t size)
@@ -101,6 +120,13 @@ void *realloc(void *block, size_t size)
         return memcpy(moved, block, (old < size ? old : size) - 1);
     }
     return tide_realloc(block, size);
+}
+
+void *reallocarray(void *block, size_t count, size_t size)
+{
+    if (count > PTRDIFF_MAX / size)
+        return tide_reallocarray(NULL, count, size);
+    return realloc(block, count * size);
 }
 
 size_t malloc_usable_size(void *block)

@@ -72,7 +72,7 @@ UNUSED static void shuffle(void **items, size_t count, uint64_t *state)
 
 struct ending {
     int status;
-    char said[2048]; /* on stderr */
+    char said[16 * 1024]; /* on stderr */
 };
 
 /* Runs act(arg) in a child process with stderr caught; the child ends with 0 when

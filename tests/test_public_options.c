@@ -58,11 +58,13 @@ START_TEST(info_lists_every_key)
     struct tide_option_info info;
     size_t count = 0;
     bool seen_live = false, seen_fixed = false;
+    char bad[400]; /* too long for any key */
+    memset(bad, 'x', sizeof bad);
+    bad[sizeof bad - 1] = '\0';
     for (; tide_option_info(count, &info) == 0; count++) {
         char buf[300];
         ck_assert_int_ge(tide_option_get(info.key, buf, sizeof buf), 0);
-        int ret = tide_option_set(info.key, "\x01");
-        ck_assert_int_eq(ret == -EBUSY, !info.live);
+        ck_assert_int_eq(tide_option_set(info.key, bad), info.live ? -EINVAL : -EBUSY);
         seen_live = seen_live || info.live;
         seen_fixed = seen_fixed || !info.live;
     }
@@ -303,7 +305,8 @@ START_TEST(json_is_one_line_with_the_same_figures)
     ck_assert_ptr_eq(strchr(text, '\n'), text + len - 1);
     const char *mid = strstr(text, "\"mid\":{");
     ck_assert_ptr_nonnull(mid);
-    ck_assert_int_eq(strncmp(mid + 7, "\"live_blocks\":1,", 16), 0);
+    const char *live = strstr(mid, "\"live_blocks\":1,"), *classes = strstr(mid, "\"classes\"");
+    ck_assert(live != NULL && classes != NULL && live < classes);
     ck_assert_ptr_nonnull(strstr(text, "\"version\":\"" TIDE_VERSION_STRING "\""));
     ck_assert_int_eq(tide_stats_json(-1), -EBADF);
     tide_free(block);

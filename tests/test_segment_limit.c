@@ -73,14 +73,18 @@ static void exhaust(long kind)
     dprintf(2, "%zu", count * size_of((enum tide_kind)kind));
 }
 
-/* Under a limit most of the address space must be of use to one kind. */
+/* Under a limit most of the address space must be of use to one kind. A sanitizer fills
+ * nearly all of it before we come: the first windows are then a large part of the rest,
+ * and Tiny and Mid have theirs together. */
 START_TEST(one_kind_gets_most_of_a_limited_space)
 {
+    const size_t least = UNIT_SANITIZED ? 60 : 80;
     for (int kind = 0; kind < TIDE_KINDS; kind++) {
         struct unit_end end = unit_child(exhaust, kind);
         ck_assert_msg(end.code == 0, "%s", end.text);
         size_t got = strtoul(end.text, NULL, 10);
-        ck_assert_msg(got >= MUCH / 100 * 80, "kind %d: %zu of %d bytes", kind, got, MUCH);
+        ck_assert_msg(got >= (size_t)MUCH / 100 * least, "kind %d: %zu of %d bytes", kind, got,
+                      MUCH);
     }
 }
 END_TEST

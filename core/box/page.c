@@ -181,6 +181,7 @@ void tide_page_destroy(struct tide_pages *pages)
             bin->used = 0;
         }
     }
+    pages->live = pages->high = 0;
 }
 
 /* --- taking blocks ---------------------------------------------------------- */
@@ -312,6 +313,9 @@ unsigned tide_page_refill(struct tide_pages *pages, enum tide_kind kind, unsigne
     }
     bin->used += got;
     bin->taken += got;
+    pages->live += (uint64_t)got * tide_sizeclass_stride(kind, cls);
+    if (pages->live > pages->high)
+        pages->high = pages->live;
     return got;
 }
 
@@ -380,6 +384,20 @@ static bool page_canary_ok(const struct tide_page *page, const void *p)
     return ((const uint64_t *)p)[-1] == tide_key_canary(p);
 }
 
+/* Does the owner hold more free memory than the budget, and less live memory than it
+ * once had by as much? Where blocks come and go at the same pace, free blocks are about
+ * to be used again, and giving their memory back would only bring it in anew. */
+static bool page_over_budget(const struct tide_pages *pages)
+{
+    size_t limit = tide_segment_retain_limit();
+    return pages->high - pages->live > limit && pages->slack + TIDE_STAT_GET(retained) > limit;
+}
+
+static void page_lower_high(struct tide_pages *pages, uint64_t bytes)
+{
+    pages->high -= tide_min(bytes, pages->high - pages->live);
+}
+
 static void page_put(struct tide_pages *pages, struct tide_page *page, unsigned index)
 {
     struct tide_bin *bin = page_bin(pages, page);
@@ -395,21 +413,25 @@ static void page_put(struct tide_pages *pages, struct tide_page *page, unsigned 
     bin->used--;
     page->slack += page->stride;
     pages->slack += page->stride;
+    pages->live -= page->stride;
     if (page->used == 0) {
         page_unlink(bin, page);
+        page_lower_high(pages, page->slack);
         page_close(pages, page);
         return;
     }
     if (TIDE_LIKELY(page->kind != TIDE_KIND_LARGE && page->used > page->purge_at))
         return;
-    if (pages->slack + TIDE_STAT_GET(retained) <= tide_segment_retain_limit())
+    if (!page_over_budget(pages))
         return;
+    uint64_t before = pages->slack;
     if (page->kind == TIDE_KIND_LARGE) {
         page_purge_large(pages, page, index);
     } else {
         tide_page_purge(pages, page);
         page->purge_at = page->used / 2;
     }
+    page_lower_high(pages, before - pages->slack);
 }
 
 void tide_page_flush(struct tide_pages *pages, void *const *blocks, unsigned n, const char *call)

@@ -42,6 +42,8 @@ struct tide_pages {
     uint64_t births; /* how many owners this was: never repeats, as generations do */
     struct tide_lock lock __attribute__((aligned(2 * TIDE_LINE)));
     uint64_t slack;
+    uint64_t live; /* bytes of the blocks that are out */
+    uint64_t high; /* live's highest value, less what was purged since */
     struct tide_bin bin[TIDE_KINDS][TIDE_CLASSES_MAX];
     _Atomic(struct tide_batch *) inbox __attribute__((aligned(2 * TIDE_LINE)));
     _Atomic int64_t inbox_bytes;
