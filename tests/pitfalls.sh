@@ -14,6 +14,11 @@ OTHERS=(atexit dlopen limit mlock signal idle seccomp second)
 need "$SO" "${PLAIN[@]/#/$PROGS/prog_pitfall_}" "${OTHERS[@]/#/$PROGS/prog_pitfall_}" \
     "$PROGS/plug_pitfall.so" "$PROGS/plug_own_malloc.so"
 
+wanted()
+{
+    [[ $1 == *"$WORD"* ]]
+}
+
 program()
 {
     printf '%s' "$PROGS/prog_pitfall_$1"
@@ -23,7 +28,7 @@ run_plain()
 {
     local name
     for name in "${PLAIN[@]}"; do
-        [[ $name == *"$WORD"* ]] && verdict "$name" "$(program "$name")"
+        wanted "$name" && verdict "$name" "$(program "$name")"
     done
 }
 
@@ -190,7 +195,13 @@ run_secure()
 
 need "$BUILD/libtidepool.a"
 run_plain
-for NAME in file atexit dlopen limit mlock signal idle seccomp secure; do
-    [[ $NAME == *"$WORD"* ]] && "run_$NAME"
-done
+wanted file && run_file
+wanted atexit && run_atexit
+wanted dlopen && run_dlopen
+wanted limit && run_limit
+wanted mlock && run_mlock
+wanted signal && run_signal
+wanted idle && run_idle
+wanted seccomp && run_seccomp
+wanted secure && run_secure
 finish

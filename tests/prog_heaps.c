@@ -76,6 +76,7 @@ static void *thread_free(void *step)
     return NULL;
 }
 
+/* Nothing of the heap counts as live any more, and no address of it is a block. */
 static bool destroy_frees_all(void)
 {
     uint64_t live = live_blocks(), heaps = heap_count();
@@ -91,6 +92,7 @@ static bool destroy_frees_all(void)
     return true;
 }
 
+/* Made by one thread that is gone, in part freed by another one. */
 static bool others_allocate_and_free(void)
 {
     uint64_t live = live_blocks();
@@ -107,6 +109,7 @@ static bool others_allocate_and_free(void)
     return true;
 }
 
+/* The block goes where realloc was told to, and dies with that heap alone. */
 static bool realloc_changes_the_heap(void)
 {
     tide_heap_t *from = tide_heap_create(), *to = tide_heap_create();
@@ -127,6 +130,7 @@ static bool realloc_changes_the_heap(void)
     return true;
 }
 
+/* Over blocks that were written to and freed, and over fresh ones. */
 static bool calloc_is_zero(void)
 {
     static const size_t units[] = {1, 24, 700, 4096, 20000};
@@ -163,6 +167,7 @@ static bool impossible_requests_fail(void)
     return true;
 }
 
+/* Ids and memory of destroyed heaps are used again. */
 static bool many_one_after_another(void)
 {
     size_t warm = 0;
@@ -181,6 +186,7 @@ static bool many_one_after_another(void)
     return true;
 }
 
+/* More heaps than threads anybody has. */
 static bool many_at_once(void)
 {
     static tide_heap_t *heaps[AT_ONCE];
@@ -208,6 +214,7 @@ static void *thread_create_heap(void *unused)
     return heap;
 }
 
+/* A heap belongs to no thread, not even to the one that made it. */
 static bool outlives_its_thread(void)
 {
     void *heap;
@@ -246,6 +253,7 @@ static void use_and_destroy(tide_heap_t *heap)
     tide_heap_destroy(heap);
 }
 
+/* The child destroys its copy; the parent's blocks stay as they are. */
 static bool forks_with_the_process(void)
 {
     tide_heap_t *heap = tide_heap_create();
@@ -264,6 +272,7 @@ static void free_after_destroy(tide_heap_t *heap)
     free(block);
 }
 
+/* A block of a destroyed heap is a freed block. */
 static bool free_of_its_blocks_aborts(void)
 {
     int status = in_child(free_after_destroy, tide_heap_create());

@@ -19,6 +19,7 @@ static void *thread_get(void *unused)
     return get(size);
 }
 
+/* The freed block is the next one that malloc would hand out. */
 static void double_now(void)
 {
     void *ptr = get_announced(0);
@@ -72,6 +73,7 @@ static void double_flushed(void)
     go_on(NULL);
 }
 
+/* The page may be gone to the system when the second free comes. */
 static void double_trimmed(void)
 {
     void *ptr = get_announced(0);
@@ -81,6 +83,7 @@ static void double_trimmed(void)
     go_on(NULL);
 }
 
+/* Aligned blocks have no header: other bookkeeping must know. */
 static void double_aligned(void)
 {
     unsigned char *ptr = aligned_alloc(256, size);
@@ -100,6 +103,7 @@ static void double_moved(void)
     go_on(ptr);
 }
 
+/* The owner freed it, then a thread that has no heap yet does. */
 static void double_by_thread(void)
 {
     void *ptr = get_announced(0);
@@ -108,6 +112,7 @@ static void double_by_thread(void)
     go_on(NULL);
 }
 
+/* The first free may still wait in the other thread's batch or the inbox. */
 static void double_remote_own(void)
 {
     void *ptr = get_announced(0);
@@ -116,6 +121,7 @@ static void double_remote_own(void)
     go_on(NULL);
 }
 
+/* Both are in batches; the owner meets them when it drains. */
 static void double_remote_two(void)
 {
     void *ptr = get_announced(0);
@@ -131,6 +137,7 @@ static void *thread_free_twice(void *ptr)
     return NULL;
 }
 
+/* The same batch holds the block twice. */
 static void double_remote_same(void)
 {
     void *ptr = get_announced(0);
@@ -194,6 +201,7 @@ static void free_in_child(void *ptr)
     exit(WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status));
 }
 
+/* The child has a copy of the heap with the block free in it. */
 static void double_in_child(void)
 {
     void *ptr = get_announced(0);
@@ -201,6 +209,7 @@ static void double_in_child(void)
     free_in_child(ptr);
 }
 
+/* The freeing thread does not exist in the child. */
 static void double_remote_child(void)
 {
     void *ptr = get_announced(0);
@@ -208,6 +217,7 @@ static void double_remote_child(void)
     free_in_child(ptr);
 }
 
+/* A realloc of a freed block must not move its content anywhere. */
 static void realloc_freed(void)
 {
     void *ptr = get_announced(0);
@@ -237,11 +247,13 @@ static void interior_16(void)
     interior(16);
 }
 
+/* No block starts at an odd address. */
 static void interior_1(void)
 {
     interior(1);
 }
 
+/* The middle may be what a start of another class would look like. */
 static void interior_half(void)
 {
     interior((ptrdiff_t)(size / 2));
@@ -266,6 +278,7 @@ static void realloc_32(void)
     go_on(ptr);
 }
 
+/* Only asking is misuse as well. */
 static void usable_16(void)
 {
     unsigned char *ptr = get_announced(16);
@@ -273,6 +286,7 @@ static void usable_16(void)
     go_on(ptr);
 }
 
+/* A start for a smaller alignment. */
 static void aligned_64(void)
 {
     unsigned char *ptr = aligned_alloc(256, size);
@@ -310,6 +324,7 @@ static void foreign_code(void)
     foreign((void *)(uintptr_t)foreign_code);
 }
 
+/* Mapped, readable and aligned like a block, but not ours. */
 static void foreign_mapping(void)
 {
     foreign(decoy + 4096 + 16);
@@ -320,16 +335,19 @@ static void foreign_low(void)
     foreign((void *)0x1000);
 }
 
+/* Not canonical: touching it would fault in another way than a hole does. */
 static void foreign_wild(void)
 {
     foreign((void *)0xdead000000001010);
 }
 
+/* Canonical, but never readable from here. */
 static void foreign_kernel(void)
 {
     foreign((void *)0xffffffff81000010);
 }
 
+/* p + size wraps around. */
 static void foreign_last(void)
 {
     foreign((void *)(uintptr_t)-16);
@@ -348,6 +366,7 @@ static void foreign_usable(void)
     go_on(NULL);
 }
 
+/* The brk heap may hold blocks of a malloc that was there before ours. */
 static void foreign_brk(void)
 {
     char *heap = sbrk(1 << 16);
@@ -378,6 +397,7 @@ static uintptr_t hole_behind(const void *ptr)
     return hole;
 }
 
+/* Reserved for the tier, not yet in use: no header may be read there. */
 static void hole(void)
 {
     foreign((void *)(hole_behind(get(size)) + HEADER));

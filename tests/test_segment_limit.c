@@ -3,6 +3,7 @@
 #include "box/segment.h"
 
 #include <pthread.h>
+#include <sys/syscall.h>
 
 #include "box/meta.h"
 #include "box/stat.h"
@@ -162,6 +163,72 @@ START_TEST(primary_windows_serve_under_any_limit)
     for (size_t limit = least; limit < least + (least >> 1); limit += (least >> 4) + 4096)
         unit_child_ok(under_odd_limit, (long)limit);
     unit_child_ok(under_odd_limit, (long)((size_t)1000000 << 10) + (long)unit_status("VmSize"));
+}
+END_TEST
+
+static void with_nothing(long kind)
+{
+    unit_limit(RLIMIT_AS, unit_status("VmSize") + (64 << 10));
+    errno = 4321;
+    for (int i = 0; i < 3; i++)
+        UNIT_NEED(tide_segment_take((enum tide_kind)kind) == NULL);
+    UNIT_NEED(errno == 4321);
+    UNIT_NEED(TIDE_STAT_GET(used) == 0);
+    unit_limit(RLIMIT_AS, unit_status("VmSize") + ROOM);
+    UNIT_NEED(take_all((enum tide_kind)kind) > 0);
+}
+
+START_TEST(without_address_space_there_is_none_until_there_is)
+{
+    for (int kind = 0; kind < TIDE_KINDS; kind++)
+        unit_child_ok(with_nothing, kind);
+}
+END_TEST
+
+/* Somebody else has nearly all of what the limit allows. */
+static void beside_a_giant(long unused)
+{
+    (void)unused;
+    const size_t giant = (size_t)64 << 30;
+    UNIT_NEED(tide_vmem_reserve(giant) != NULL);
+    unit_limit(RLIMIT_AS, unit_status("VmSize") + ROOM);
+    for (int kind = 0; kind < TIDE_KINDS; kind++) {
+        struct tide_page *page = tide_segment_take((enum tide_kind)kind);
+        UNIT_NEED(page != NULL && tide_page_window(page) == &tide_windows[kind]);
+        UNIT_NEED((size_t)tide_page_window(page)->reserved < ROOM);
+    }
+}
+
+START_TEST(windows_shrink_to_what_is_left)
+{
+    unit_child_ok(beside_a_giant, 0);
+}
+END_TEST
+
+/* All future memory is locked, and the limit of an ordinary user stands against it: what
+ * is only reserved counts too. */
+static void with_locked_future(long unused)
+{
+    (void)unused;
+    struct rlimit limit;
+    getrlimit(RLIMIT_MEMLOCK, &limit);
+    size_t most = tide_min(limit.rlim_max, 64 << 20);
+    unit_limit(RLIMIT_MEMLOCK, most);
+    if (most < 8 << 20 || (getuid() == 0 && setuid(65534) != 0) ||
+        syscall(SYS_mlockall, MCL_FUTURE) != 0)
+        return;
+    for (int kind = 0; kind < (most == 64 << 20 ? TIDE_KINDS : TIDE_KIND_LARGE); kind++) {
+        struct tide_page *page = tide_segment_take((enum tide_kind)kind);
+        UNIT_NEED(page != NULL);
+        memset(memory(page), 1, size_of((enum tide_kind)kind));
+    }
+    UNIT_NEED(tide_vmem_map(1 << 20) != NULL); /* there is room for others */
+}
+
+START_TEST(windows_leave_room_where_all_is_locked)
+{
+    if (!UNIT_SANITIZED) /* a sanitizer's own memory would not fit */
+        unit_child_ok(with_locked_future, 0);
 }
 END_TEST
 
@@ -348,6 +415,9 @@ int main(void)
                                   what_is_given_back_can_be_taken_again,
                                   further_windows_open_when_one_is_full,
                                   primary_windows_serve_under_any_limit,
+                                  without_address_space_there_is_none_until_there_is,
+                                  windows_shrink_to_what_is_left,
+                                  windows_leave_room_where_all_is_locked,
                                   a_failed_commit_opens_no_window_each_time,
                                   a_failed_commit_counts_no_table_twice,
                                   threads_never_get_the_same_segment,

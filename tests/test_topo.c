@@ -208,6 +208,10 @@ START_TEST(an_unknown_distance_is_not_the_nearest)
     unit_put_node(1, 7, 7, "20 10");
     unit_put_node(2, 7, 7, "30 30");
     ck_assert_int_eq(tide_topo_far_node(unit_root), 1);
+    unit_put("node0/distance", "10 0 90\n");
+    ck_assert_int_eq(tide_topo_far_node(unit_root), 2);
+    unit_put("node0/distance", "%s", "");
+    ck_assert_int_eq(tide_topo_far_node(unit_root), 1);
 }
 END_TEST
 

@@ -44,7 +44,7 @@ static bool meta_refill(size_t size)
 
 void *tide_meta_take(size_t size)
 {
-    size = tide_align_up(size, TIDE_LINE);
+    size = tide_align_up(size, 2 * TIDE_LINE);
     void *taken = NULL;
     tide_lock_take(&meta_lock);
     if ((size_t)(meta_end - meta_at) >= size || meta_refill(size)) {

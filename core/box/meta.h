@@ -3,7 +3,7 @@
  *
  * owns:      chunks from the kernel, cut by a bump pointer
  * threads:   any, under its lock
- * invariant: zeroed when given, aligned to a line; never returned: users keep
+ * invariant: zeroed when given, aligned to two lines; never returned: users keep
  *            free lists of their own
  * uses:      vmem, lock
  * used by:   page, remote, heap, large

@@ -17,8 +17,10 @@ void tide_remote_fork(enum tide_fork phase)
 /* The owner that a batch is for, or NULL when it is gone. */
 static struct tide_pages *remote_owner(const struct tide_batch *batch)
 {
-    struct tide_pages *pages = tide_page_find_owner(batch->owner);
-    return pages != NULL && TIDE_RELAXED_GET(&pages->births) == batch->births ? pages : NULL;
+    struct tide_pages *pages = tide_page_find_owner(TIDE_RELAXED_GET(&batch->owner));
+    return pages != NULL && TIDE_RELAXED_GET(&pages->births) == TIDE_RELAXED_GET(&batch->births)
+               ? pages
+               : NULL;
 }
 
 static struct tide_batch *remote_batch_take(uint32_t owner, uint64_t births)
@@ -33,8 +35,8 @@ static struct tide_batch *remote_batch_take(uint32_t owner, uint64_t births)
     if (batch == NULL)
         return NULL;
     TIDE_RELAXED_SET(&batch->count, 0);
-    batch->owner = owner;
-    batch->births = births;
+    TIDE_RELAXED_SET(&batch->owner, owner);
+    TIDE_RELAXED_SET(&batch->births, births);
     batch->bytes = 0;
     batch->next = NULL;
     return batch;

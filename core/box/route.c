@@ -65,20 +65,44 @@ static void *route_take_one(struct tide_pages *pages, enum tide_kind kind, unsig
     return block;
 }
 
+TIDE_COLD static void route_report_twice(void *twice)
+{
+    struct tide_block block;
+    tide_judge(twice, &block);
+    block.fault.what = "double free";
+    block.fault.call = "malloc";
+    block.fault.state = "live";
+    tide_diag_misuse(&block.fault);
+}
+
+/* Does the block's word say that a user has it? */
+static bool route_is_handed_out(const struct tide_magazine *magazine, const char *block)
+{
+    const void *at = magazine->headed ? tide_mid_word_at(tide_pagemap_find((uintptr_t)block), block)
+                                      : block + magazine->at;
+    return tide_mid_load(at) == (tide_route_word(magazine, block) ^ magazine->take_turn);
+}
+
 /* A block for the thread's own use, through its magazine. */
 static void *route_take_cached(struct tide_cache *cache, enum tide_kind kind, unsigned cls)
 {
     unsigned slot = tide_slot_of(kind, cls);
     struct tide_magazine *magazine = tide_cache_magazine(cache, slot);
-    if (magazine->top == magazine->base && !tide_magazine_fill(cache, slot))
-        return NULL;
-    void *block = magazine->top[-1];
-    TIDE_RELAXED_SET(&magazine->top, magazine->top - 1);
-    if (kind == TIDE_KIND_TINY)
-        tide_tiny_clear_mark(block);
-    else
-        tide_mid_set_live(tide_pagemap_find((uintptr_t)block), block, cache->owner, cls);
-    return block;
+    for (;;) {
+        if (magazine->top == magazine->base && !tide_magazine_fill(cache, slot))
+            return NULL;
+        void *block = magazine->top[-1];
+        TIDE_RELAXED_SET(&magazine->top, magazine->top - 1);
+        if (TIDE_UNLIKELY(route_is_handed_out(magazine, block))) {
+            route_report_twice(block);
+            continue;
+        }
+        if (kind == TIDE_KIND_TINY)
+            tide_tiny_clear_mark(block);
+        else
+            tide_mid_set_live(tide_pagemap_find((uintptr_t)block), block, cache->owner, cls);
+        return block;
+    }
 }
 
 static void *route_take_visit(const struct route_visit *visit, struct tide_pages *pages,
@@ -149,16 +173,6 @@ void *tide_route_take_aligned(struct tide_pages *pages, size_t size, size_t alig
     if (cls >= 0)
         return tide_route_take(pages, kind, (unsigned)cls, NULL);
     return tide_route_take_large(pages, size, align, NULL);
-}
-
-TIDE_COLD static void route_report_twice(void *twice)
-{
-    struct tide_block block;
-    tide_judge(twice, &block);
-    block.fault.what = "double free";
-    block.fault.call = "malloc";
-    block.fault.state = "live";
-    tide_diag_misuse(&block.fault);
 }
 
 /* Mid is far and its words are in the shadow table: malloc and free from the deep

@@ -1,0 +1,401 @@
+/*
+ * test_large.c - mappings of their own: the table, the freed ones that are kept, resizing,
+ * and that nobody reads old bytes where zeroes were asked for.
+ */
+#include "pool_case.h"
+
+#include <pthread.h>
+
+#include "box/large.h"
+#include "box/stat.h"
+
+enum { OWNER = 7, MANY = 3000, THREADS = 4 };
+
+static struct tide_mapping found;
+
+static void *map(size_t size)
+{
+    bool zeroed;
+    void *p = tide_large_map(size, 4096, OWNER, &zeroed);
+    ck_assert_ptr_nonnull(p);
+    return p;
+}
+
+static uint64_t live_blocks(void)
+{
+    uint64_t blocks, bytes, taken;
+    tide_large_count(&blocks, &bytes, &taken);
+    return blocks;
+}
+
+static bool is_mapped(void *p)
+{
+    unsigned char seen;
+    return mincore(p, 4096, &seen) == 0;
+}
+
+START_TEST(a_mapping_lives_from_map_to_unmap)
+{
+    static const size_t sizes[] = {1, 4096, 4097, 100000, 1 << 20, (1 << 20) + 1, 64 << 20};
+    uint64_t blocks, bytes, taken;
+    size_t freed;
+    for (int i = 0; i < 7; i++) {
+        bool zeroed = false;
+        char *p = tide_large_map(sizes[i], 4096, OWNER, &zeroed);
+        size_t size = tide_align_up(sizes[i], 4096);
+        ck_assert(zeroed);
+        ck_assert(tide_large_find(p, &found));
+        ck_assert_uint_eq(found.base, (uintptr_t)p);
+        ck_assert_uint_eq(found.size, size);
+        ck_assert_uint_eq(found.owner, OWNER);
+        p[0] = p[size - 1] = 1;
+        tide_large_count(&blocks, &bytes, &taken);
+        ck_assert_uint_eq(blocks, 1);
+        ck_assert_uint_eq(bytes, size);
+        ck_assert_uint_eq(taken, (unsigned)i + 1);
+        ck_assert_int_eq(tide_large_unmap(p), 0);
+        ck_assert(!tide_large_find(p, &found));
+        ck_assert_int_eq(tide_large_unmap(p), -ENOENT);
+        ck_assert(tide_large_was_freed(p, &freed));
+        ck_assert_uint_eq(freed, size);
+        tide_large_release(0);
+    }
+    tide_large_count(&blocks, &bytes, &taken);
+    ck_assert_uint_eq(blocks + bytes, 0);
+    ck_assert_uint_eq(TIDE_STAT_GET(used), 0);
+}
+END_TEST
+
+START_TEST(strangers_are_not_found)
+{
+    size_t size;
+    char *p = map(100000);
+    ck_assert(!tide_large_find(NULL, &found));
+    ck_assert(!tide_large_find(p + 4096, &found));
+    ck_assert_int_eq(tide_large_unmap(p + 4096), -ENOENT);
+    ck_assert_int_eq(tide_large_unmap(NULL), -ENOENT);
+    ck_assert(!tide_large_was_freed(NULL, &size));
+    ck_assert(!tide_large_was_freed(p + 4096, &size));
+    ck_assert(tide_large_is_inside(p + 1, &found));
+    ck_assert_uint_eq(found.base, (uintptr_t)p);
+    ck_assert(tide_large_is_inside(p + 102399, &found));
+    ck_assert(!tide_large_is_inside(p + 102400, &found));
+    ck_assert(!tide_large_is_inside(p - 1, &found));
+    ck_assert(!tide_large_is_inside(NULL, &found));
+}
+END_TEST
+
+START_TEST(mappings_are_aligned)
+{
+    for (size_t align = 16; align <= (size_t)64 << 20; align *= 2) {
+        bool zeroed;
+        void *p = tide_large_map(50000, align, OWNER, &zeroed);
+        ck_assert_ptr_nonnull(p);
+        ck_assert_uint_eq((uintptr_t)p % align, 0);
+        memset(p, 1, 50000);
+        /* nothing of the cut ends is left in the address space */
+        ck_assert(!is_mapped((char *)p + 53248) || align <= 4096);
+    }
+}
+END_TEST
+
+/* --- freed ones that are kept ---------------------------------------------------------- */
+
+START_TEST(a_freed_mapping_serves_a_request_that_fits)
+{
+    bool zeroed;
+    tide_segment_set_retain(64 * MIB);
+    char *p = map(8 * MIB), *q = map(10 * MIB);
+    memset(p, 1, 100);
+    tide_large_unmap(q);
+    tide_large_unmap(p);
+    ck_assert_uint_eq(TIDE_STAT_GET(retained), 18 * MIB);
+    /* wastes more than a quarter of the request, or is too small */
+    char *small = tide_large_map(6 * MIB, 4096, OWNER, &zeroed);
+    char *great = tide_large_map(11 * MIB, 4096, OWNER, &zeroed);
+    ck_assert(small != p && small != q && great != p && great != q && zeroed);
+    /* the smallest one that fits, which is not zero any more */
+    ck_assert_ptr_eq(tide_large_map(7 * MIB, 4096, 9, &zeroed), p);
+    ck_assert(!zeroed);
+    ck_assert(tide_large_find(p, &found));
+    ck_assert_uint_eq(found.size, 8 * MIB);
+    ck_assert_uint_eq(found.owner, 9);
+    ck_assert_uint_eq(TIDE_STAT_GET(retained), 10 * MIB);
+    ck_assert_ptr_eq(map(10 * MIB), q);
+    ck_assert_uint_eq(TIDE_STAT_GET(retained), 0);
+}
+END_TEST
+
+START_TEST(a_kept_mapping_must_be_aligned_as_asked)
+{
+    bool zeroed;
+    size_t align = (size_t)32 << 20;
+    tide_segment_set_retain(64 * MIB);
+    char *p = map(2 * MIB);
+    while ((uintptr_t)p % align == 0)
+        p = map(2 * MIB);
+    tide_large_unmap(p);
+    void *q = tide_large_map(2 * MIB, align, OWNER, &zeroed);
+    ck_assert_ptr_ne(q, p);
+    ck_assert_uint_eq((uintptr_t)q % align, 0);
+    ck_assert_ptr_eq(map(2 * MIB), p);
+}
+END_TEST
+
+START_TEST(what_is_above_the_budget_goes_at_once)
+{
+    tide_segment_set_retain(3 * MIB);
+    void *p[4];
+    for (int i = 0; i < 4; i++)
+        p[i] = map(MIB);
+    uint64_t decommits = TIDE_STAT_GET(decommits);
+    for (int i = 0; i < 4; i++)
+        tide_large_unmap(p[i]);
+    ck_assert_uint_eq(TIDE_STAT_GET(retained), 3 * MIB);
+    ck_assert(is_mapped(p[2]) && !is_mapped(p[3]));
+    ck_assert_uint_eq(TIDE_STAT_GET(decommits), decommits + 1);
+    ck_assert_uint_eq(tide_large_release(2 * MIB), MIB);
+    ck_assert_uint_eq(tide_large_release(2 * MIB), 0);
+    ck_assert_uint_eq(tide_large_release(0), 2 * MIB);
+    ck_assert_uint_eq(TIDE_STAT_GET(retained), 0);
+    for (int i = 0; i < 4; i++)
+        ck_assert(!is_mapped(p[i]));
+}
+END_TEST
+
+START_TEST(the_number_of_kept_mappings_is_bounded)
+{
+    void *p[100];
+    tide_segment_set_retain((size_t)1 << 30);
+    for (int i = 0; i < 100; i++)
+        p[i] = map(64 * KIB);
+    for (int i = 0; i < 100; i++)
+        tide_large_unmap(p[i]);
+    ck_assert_uint_le(TIDE_STAT_GET(retained), 32 * 64 * KIB);
+    ck_assert_uint_gt(TIDE_STAT_GET(retained), 0);
+    tide_large_release(0);
+    ck_assert_uint_eq(TIDE_STAT_GET(retained), 0);
+}
+END_TEST
+
+/* --- resizing ---------------------------------------------------------------------------- */
+
+START_TEST(remap_keeps_the_contents)
+{
+    size_t sizes[] = {40 * KIB, 4 * MIB, 2 * MIB, 100 * KIB, 64 * MIB, 4096}, freed,
+           least = 40 * KIB;
+    char *p = map(40 * KIB);
+    memset(p, 0x42, 40 * KIB);
+    for (int i = 0; i < 6; i++) {
+        char *old = p;
+        p = tide_large_remap(p, sizes[i]);
+        ck_assert_ptr_nonnull(p);
+        least = tide_min(least, sizes[i]);
+        ck_assert(is_filled(p, 0x42, least));
+        ck_assert(tide_large_find(p, &found));
+        ck_assert_uint_eq(found.size, sizes[i]);
+        ck_assert_uint_eq(found.owner, OWNER);
+        ck_assert_uint_eq(live_blocks(), 1);
+        p[sizes[i] - 1] = 0x42;
+        /* a place that was left is a freed one */
+        ck_assert(tide_large_find(old, &found) == (old == p));
+        ck_assert(old == p || tide_large_was_freed(old, &freed));
+    }
+    ck_assert_uint_eq(TIDE_STAT_GET(used), 4096);
+    ck_assert_int_eq(tide_large_unmap(p), 0);
+}
+END_TEST
+
+START_TEST(remap_that_fails_changes_nothing)
+{
+    char *p = map(64 * KIB);
+    memset(p, 7, 64 * KIB);
+    ck_assert_ptr_null(tide_large_remap(p + 4096, 4096));
+    ck_assert_ptr_null(tide_large_remap(NULL, 4096));
+    ck_assert_ptr_null(tide_large_remap(p, PTRDIFF_MAX));
+    ck_assert(tide_large_find(p, &found));
+    ck_assert_uint_eq(found.size, 64 * KIB);
+    ck_assert(is_filled(p, 7, 64 * KIB));
+    ck_assert_uint_eq(live_blocks(), 1);
+}
+END_TEST
+
+START_TEST(map_fails_when_memory_is_out)
+{
+    bool zeroed;
+    void *p = map(MIB);
+    ck_assert_ptr_null(tide_large_map(PTRDIFF_MAX, 4096, OWNER, &zeroed));
+    ck_assert_ptr_null(tide_large_map(4096, (size_t)1 << 62, OWNER, &zeroed));
+    struct rlimit before = memory_ends();
+    void *none = tide_large_map(MIB, 4096, OWNER, &zeroed);
+    memory_returns(before);
+    ck_assert_ptr_null(none);
+    ck_assert_uint_eq(live_blocks(), 1);
+    tide_large_unmap(p);
+    ck_assert_ptr_nonnull(map(MIB));
+}
+END_TEST
+
+/* --- the table ---------------------------------------------------------------------------- */
+
+START_TEST(the_table_follows_a_model)
+{
+    static void *mapping[MANY];
+    static uint32_t owner[MANY];
+    uint64_t seed = 21, count = 0;
+    unsigned wrong = 0;
+    for (int step = 0; step < 20000; step++) {
+        size_t at = next_random(&seed) % MANY;
+        bool zeroed;
+        if (mapping[at] == NULL) {
+            owner[at] = (uint32_t)(next_random(&seed) % 3);
+            mapping[at] = tide_large_map(4096 << at % 3, 4096, owner[at], &zeroed);
+            wrong += mapping[at] == NULL;
+            count++;
+        } else {
+            wrong += !tide_large_find(mapping[at], &found) || found.owner != owner[at];
+            wrong += tide_large_unmap(mapping[at]) != 0;
+            mapping[at] = NULL;
+            count--;
+        }
+    }
+    ck_assert_uint_eq(live_blocks(), count);
+    /* everything of one owner goes, and nothing else */
+    tide_large_destroy(1);
+    for (int i = 0; i < MANY; i++)
+        if (mapping[i] != NULL)
+            wrong += tide_large_find(mapping[i], &found) != (owner[i] != 1);
+    ck_assert_uint_eq(wrong, 0);
+    tide_large_destroy(0);
+    tide_large_destroy(2);
+    ck_assert_uint_eq(live_blocks(), 0);
+    ck_assert_uint_eq(TIDE_STAT_GET(used), 0);
+}
+END_TEST
+
+START_TEST(the_last_freed_ones_are_remembered)
+{
+    void *p[80];
+    size_t size;
+    for (int i = 0; i < 80; i++)
+        p[i] = map(4096 * (size_t)(i + 1));
+    for (int i = 0; i < 80; i++)
+        tide_large_unmap(p[i]);
+    for (int i = 79; i > 79 - 50; i--) {
+        ck_assert(tide_large_was_freed(p[i], &size));
+        ck_assert_uint_eq(size, 4096 * (size_t)(i + 1));
+    }
+}
+END_TEST
+
+/* --- zeroes ---------------------------------------------------------------------------------- */
+
+/* Runs and mappings that were used before: calloc reads as zero all the same. */
+START_TEST(calloc_of_recycled_memory_is_zero)
+{
+    enum { LIVE = 24 };
+    char *p[LIVE] = {NULL};
+    size_t size[LIVE] = {0};
+    uint64_t seed = 31;
+    unsigned dirty = 0;
+    tide_segment_set_retain(_i ? 0 : 64 * MIB);
+    for (int step = 0; step < 1500; step++) {
+        size_t at = next_random(&seed) % LIVE;
+        tide_free(p[at]);
+        size[at] = 33000 + next_random(&seed) % (step % 8 ? 300 * KIB : 3 * MIB);
+        p[at] = next_random(&seed) % 2 ? tide_calloc(1, size[at]) : NULL;
+        if (p[at] != NULL)
+            dirty += !is_filled(p[at], 0, size[at]);
+        else
+            p[at] = tide_malloc(size[at]);
+        memset(p[at], 0xee, size[at]);
+        if (step % 100 == 99)
+            tide_malloc_trim(0);
+    }
+    ck_assert_uint_eq(dirty, 0);
+}
+END_TEST
+
+/* --- threads ----------------------------------------------------------------------------------- */
+
+static void *map_and_unmap(void *arg)
+{
+    uintptr_t wrong = 0;
+    uint64_t seed = (uintptr_t)arg;
+    struct tide_mapping mine;
+    for (int i = 0; i < 400; i++) {
+        bool zeroed;
+        size_t size = 4096 * (1 + next_random(&seed) % 64);
+        char *p = tide_large_map(size, 4096, (uint32_t)(uintptr_t)arg, &zeroed);
+        wrong += zeroed && p[size - 1] != 0;
+        memset(p, (int)(uintptr_t)arg, size);
+        if (i % 4 == 0)
+            p = tide_large_remap(p, size * 2);
+        wrong += !is_filled(p, (int)(uintptr_t)arg, size);
+        wrong += !tide_large_find(p, &mine) || mine.owner != (uint32_t)(uintptr_t)arg;
+        wrong += tide_large_unmap(p) != 0;
+    }
+    return (void *)wrong;
+}
+
+START_TEST(threads_map_and_unmap_at_once)
+{
+    pthread_t thread[THREADS];
+    for (uintptr_t i = 0; i < THREADS; i++)
+        ck_assert_int_eq(pthread_create(&thread[i], NULL, map_and_unmap, (void *)(i + 1)), 0);
+    for (int i = 0; i < THREADS; i++) {
+        void *wrong;
+        pthread_join(thread[i], &wrong);
+        ck_assert_ptr_null(wrong);
+    }
+    ck_assert_uint_eq(live_blocks(), 0);
+}
+END_TEST
+
+START_TEST(the_lock_is_free_after_a_fork)
+{
+    tide_large_fork(TIDE_FORK_PREPARE);
+    tide_large_fork(TIDE_FORK_RELEASE);
+    ck_assert_int_eq(tide_large_unmap(map(4096)), 0);
+}
+END_TEST
+
+/* Under a limit of address space runs, which leave parts of segments unused, are short. */
+START_TEST(runs_are_short_where_address_space_is_scarce)
+{
+    struct rlimit before, low;
+    getrlimit(RLIMIT_AS, &before);
+    low = before;
+    low.rlim_cur = _i ? (rlim_t)1 << 40 : RLIM_INFINITY;
+    ck_assert_int_eq(setrlimit(RLIMIT_AS, &low), 0);
+    size_t max = tide_large_run_max();
+    setrlimit(RLIMIT_AS, &before);
+    if (_i)
+        ck_assert_uint_lt(max, TIDE_LARGE_TOP);
+    else
+        ck_assert_uint_eq(max, TIDE_LARGE_TOP);
+    ck_assert_uint_eq(tide_large_run_max(), max);
+}
+END_TEST
+
+int main(void)
+{
+    TCase *group = tcase_create("large");
+    tcase_add_test(group, a_mapping_lives_from_map_to_unmap);
+    tcase_add_test(group, strangers_are_not_found);
+    tcase_add_test(group, mappings_are_aligned);
+    tcase_add_test(group, a_freed_mapping_serves_a_request_that_fits);
+    tcase_add_test(group, a_kept_mapping_must_be_aligned_as_asked);
+    tcase_add_test(group, what_is_above_the_budget_goes_at_once);
+    tcase_add_test(group, the_number_of_kept_mappings_is_bounded);
+    tcase_add_test(group, remap_keeps_the_contents);
+    tcase_add_test(group, remap_that_fails_changes_nothing);
+    tcase_add_test(group, map_fails_when_memory_is_out);
+    tcase_add_test(group, the_table_follows_a_model);
+    tcase_add_test(group, the_last_freed_ones_are_remembered);
+    tcase_add_loop_test(group, calloc_of_recycled_memory_is_zero, 0, 2);
+    tcase_add_test(group, threads_map_and_unmap_at_once);
+    tcase_add_test(group, the_lock_is_free_after_a_fork);
+    tcase_add_loop_test(group, runs_are_short_where_address_space_is_scarce, 0, 2);
+    return run_group("large", group);
+}
