@@ -72,10 +72,9 @@ static void *api_move(void *ptr, const struct tide_block *old, size_t size)
 
 static void *api_remap(void *ptr, size_t size)
 {
-    const struct tide_cache *before = tide_self;
-    tide_self_set(&tide_cache_slow);
+    const struct tide_cache *before = tide_life_enter();
     void *moved = tide_large_remap(ptr, size);
-    tide_self_set(before);
+    tide_life_leave(before);
     return moved;
 }
 
@@ -177,10 +176,10 @@ TIDE_EXPORT void *tide_pvalloc(size_t size)
     return api_aligned(page, tide_align_up(tide_max(size, 1), page));
 }
 
-TIDE_EXPORT size_t tide_malloc_usable_size(const void *ptr)
+TIDE_EXPORT size_t tide_malloc_usable_size(const volatile void *ptr)
 {
     struct tide_block block;
-    if (ptr == NULL || !tide_route_inspect(ptr, &block, "malloc_usable_size"))
+    if (ptr == NULL || !tide_route_inspect((const void *)ptr, &block, "malloc_usable_size"))
         return 0;
     return block.usable;
 }
@@ -188,10 +187,9 @@ TIDE_EXPORT size_t tide_malloc_usable_size(const void *ptr)
 TIDE_EXPORT int tide_malloc_trim(size_t pad)
 {
     tide_route_flush_thread();
-    const struct tide_cache *before = tide_self;
-    tide_self_set(&tide_cache_slow);
+    const struct tide_cache *before = tide_life_enter();
     size_t bytes = tide_purge_all(pad);
-    tide_self_set(before);
+    tide_life_leave(before);
     return bytes > 0;
 }
 
@@ -208,12 +206,12 @@ TIDE_EXPORT void *tide_malloc_on(enum tide_tier tier, size_t size)
     return NULL;
 }
 
-TIDE_EXPORT enum tide_tier tide_tier_of(const void *ptr)
+TIDE_EXPORT enum tide_tier tide_tier_of(const volatile void *ptr)
 {
     static const uint8_t tiers[TIDE_KINDS] = {TIDE_TIER_TINY, TIDE_TIER_MID, TIDE_TIER_MID,
                                               TIDE_TIER_LARGE};
     struct tide_block block;
-    return tide_route_inspect(ptr, &block, NULL) ? tiers[block.kind] : TIDE_TIER_NONE;
+    return tide_route_inspect((const void *)ptr, &block, NULL) ? tiers[block.kind] : TIDE_TIER_NONE;
 }
 
 /* --- options --------------------------------------------------------------------- */

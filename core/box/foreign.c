@@ -3,8 +3,14 @@
 
 #include "box/file.h"
 #include "box/image.h"
-#include "box/option.h"
 #include "box/stat.h"
+
+static _Atomic int foreign_policy;
+
+void tide_foreign_policy(enum tide_foreign policy)
+{
+    atomic_store_explicit(&foreign_policy, (int)policy, memory_order_relaxed);
+}
 
 struct foreign_reader {
     int fd;
@@ -107,8 +113,9 @@ static bool foreign_second_malloc(void)
 
 bool tide_foreign_excuse(const void *p)
 {
-    bool excused = tide_option_values.foreign == TIDE_FOREIGN_LEAK ||
-                   foreign_in_startup_memory((uintptr_t)p) || foreign_second_malloc();
+    bool excused =
+        atomic_load_explicit(&foreign_policy, memory_order_relaxed) == TIDE_FOREIGN_LEAK ||
+        foreign_in_startup_memory((uintptr_t)p) || foreign_second_malloc();
     if (excused)
         TIDE_STAT_ADD(foreign_leaks, 1);
     return excused;

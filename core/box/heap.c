@@ -20,13 +20,14 @@ struct tide_heap *tide_heap_first(void)
 static void heap_set_state(struct tide_heap *heap, enum tide_heap_state state)
 {
     atomic_store_explicit(&heap->state, (int)state, memory_order_relaxed);
-    atomic_store_explicit(&heap->pages.parked, state == TIDE_HEAP_PARKED, memory_order_relaxed);
+    atomic_store_explicit(&heap->pages.parked, state == TIDE_HEAP_PARKED, memory_order_seq_cst);
 }
 
 /* A heap with an id of its own, with or without magazines. heap_lock held. */
 static struct tide_heap *heap_make(enum tide_heap_state state)
 {
-    if (heap_ids + 1 >= TIDE_OWNER_IDS)
+    /* The last id is for the shared heap, on which threads without one depend. */
+    if (heap_ids + (state == TIDE_HEAP_SHARED ? 1 : 2) >= TIDE_OWNER_IDS)
         return NULL;
     bool thread = state == TIDE_HEAP_LIVE, far = thread && tide_segment_mid_mode() != 0;
     size_t deep = far ? TIDE_MID_CLASSES * sizeof(struct tide_magazine) : 0;

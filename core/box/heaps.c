@@ -10,10 +10,9 @@
 TIDE_EXPORT tide_heap_t *tide_heap_create(void)
 {
     tide_life_start();
-    const struct tide_cache *before = tide_self;
-    tide_self_set(&tide_cache_slow);
+    const struct tide_cache *before = tide_life_enter();
     struct tide_heap *heap = tide_heap_found();
-    tide_self_set(before);
+    tide_life_leave(before);
     if (heap == NULL)
         errno = ENOMEM;
     return heap;
@@ -21,11 +20,10 @@ TIDE_EXPORT tide_heap_t *tide_heap_create(void)
 
 static void *heaps_take(tide_heap_t *heap, size_t size, bool *zeroed)
 {
-    if (size <= tide_sizeclass.tiny_max)
-        return tide_route_take(&heap->pages, TIDE_KIND_TINY, tide_sizeclass_tiny(size), zeroed);
-    if (size <= TIDE_MID_TOP)
-        return tide_route_take(&heap->pages, TIDE_KIND_MID, tide_sizeclass_mid(size), zeroed);
-    return tide_route_take_large(&heap->pages, size, 1, zeroed);
+    if (size > TIDE_MID_TOP)
+        return tide_route_take_large(&heap->pages, size, 1, zeroed);
+    unsigned slot = tide_sizeclass_slot(size);
+    return tide_route_take(&heap->pages, tide_slot_kind(slot), tide_slot_class(slot), zeroed);
 }
 
 TIDE_EXPORT void *tide_heap_malloc(tide_heap_t *heap, size_t size)
@@ -85,9 +83,8 @@ TIDE_EXPORT void tide_heap_destroy(tide_heap_t *heap)
 {
     if (heap == NULL)
         return;
-    const struct tide_cache *before = tide_self;
-    tide_self_set(&tide_cache_slow);
+    const struct tide_cache *before = tide_life_enter();
     tide_large_destroy(heap->pages.owner);
     tide_heap_raze(heap);
-    tide_self_set(before);
+    tide_life_leave(before);
 }

@@ -6,6 +6,7 @@
 #include <sys/auxv.h>
 
 #include "box/diag.h"
+#include "box/foreign.h"
 #include "box/key.h"
 #include "box/large.h"
 #include "box/meta.h"
@@ -40,10 +41,12 @@ bool tide_life_started(void)
 
 void tide_life_push_options(void)
 {
-    const struct tide_option_values *values = &tide_option_values;
-    tide_diag_policy((enum tide_misuse)values->misuse);
-    tide_magazine_set_budget(values->cache);
-    tide_segment_set_retain(values->retain);
+    struct tide_option_values values;
+    tide_option_copy(&values);
+    tide_diag_policy((enum tide_misuse)values.misuse);
+    tide_foreign_policy((enum tide_foreign)values.foreign);
+    tide_magazine_set_budget(values.cache);
+    tide_segment_set_retain(values.retain);
 }
 
 /* --- threads ------------------------------------------------------------------- */
@@ -76,6 +79,9 @@ static void life_fork_locks(enum tide_fork phase)
 
 static void life_fork_prepare(void)
 {
+    if (tide_self == &tide_cache_slow)
+        tide_diag_fatal("fork called by a signal handler that interrupted the slow path of "
+                        "malloc or free");
     life_fork_locks(TIDE_FORK_PREPARE);
     atomic_store_explicit(&tide_lock_forker, (const void *)&errno, memory_order_relaxed);
 }
@@ -89,7 +95,9 @@ static void life_fork_parent(void)
 static void life_fork_child(void)
 {
     life_fork_parent();
-    tide_heap_fork_child(tide_self);
+    /* Not tide_self: the fork may come from a handler that interrupted a fast path. */
+    const struct tide_heap *own = life_has_key ? pthread_getspecific(life_key) : NULL;
+    tide_heap_fork_child(own != NULL ? &own->cache : tide_self);
 }
 
 /* --- start ------------------------------------------------------------------------ */
@@ -158,6 +166,21 @@ struct tide_cache *tide_life_attach(void)
         pthread_setspecific(life_key, heap);
     life_hook_fork();
     return &heap->cache;
+}
+
+const struct tide_cache *tide_life_enter(void)
+{
+    const struct tide_cache *before = tide_self;
+    if (before == &tide_cache_slow)
+        tide_diag_fatal("malloc or free called by a signal handler that interrupted "
+                        "the slow path of malloc or free");
+    tide_self_set(&tide_cache_slow);
+    return before;
+}
+
+void tide_life_leave(const struct tide_cache *before)
+{
+    tide_self_set(before);
 }
 
 /* --- words ---------------------------------------------------------------------------- */

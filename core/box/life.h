@@ -25,6 +25,12 @@ bool tide_life_started(void);
  * there can be none; the thread is then as before. */
 struct tide_cache *tide_life_attach(void);
 
+/* Brackets around slow-path work: a thread inside points at tide_cache_slow, so that a
+ * signal handler that comes back is seen and ends the process with a message. Enter
+ * returns what leave has to be given. */
+const struct tide_cache *tide_life_enter(void);
+void tide_life_leave(const struct tide_cache *before);
+
 /* Hands the values of live options to the boxes that act on them. */
 void tide_life_push_options(void);
 

@@ -35,19 +35,9 @@ void tide_magazine_set_budget(size_t bytes)
 }
 
 /* Slots of one class: so many blocks as fit a share of bytes. */
-static enum tide_kind magazine_kind(unsigned slot)
-{
-    return slot < TIDE_TINY_ALL ? TIDE_KIND_TINY : TIDE_KIND_MID;
-}
-
-static unsigned magazine_class(unsigned slot)
-{
-    return slot < TIDE_TINY_ALL ? slot : slot - TIDE_TINY_ALL;
-}
-
 static size_t magazine_stride(unsigned slot)
 {
-    return tide_sizeclass_stride(magazine_kind(slot), magazine_class(slot));
+    return tide_sizeclass_stride(tide_slot_kind(slot), tide_slot_class(slot));
 }
 
 static size_t magazine_most(unsigned slot)
@@ -164,7 +154,7 @@ bool tide_magazine_fill(struct tide_cache *cache, unsigned slot)
         magazine_grow(cache, slot);
     cache->last[slot] = LAST_FILL;
     unsigned want = (unsigned)(magazine->lim - magazine->base + 1) / 2;
-    unsigned got = tide_page_refill(pages, magazine_kind(slot), magazine_class(slot),
+    unsigned got = tide_page_refill(pages, tide_slot_kind(slot), tide_slot_class(slot),
                                     magazine->base, want, NULL);
     magazine_reverse(magazine->base, got);
     TIDE_RELAXED_SET(&magazine->top, magazine->base + got);

@@ -98,11 +98,6 @@ TIDE_INLINE void tide_self_set(const struct tide_cache *cache)
     TIDE_FENCE_SIGNAL();
 }
 
-TIDE_INLINE unsigned tide_slot_of(enum tide_kind kind, unsigned cls)
-{
-    return kind == TIDE_KIND_TINY ? cls : TIDE_TINY_ALL + cls;
-}
-
 /* The magazine of a slot, wherever it is. */
 TIDE_INLINE struct tide_magazine *tide_cache_magazine(struct tide_cache *cache, unsigned slot)
 {

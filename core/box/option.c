@@ -61,6 +61,13 @@ void tide_option_fork(enum tide_fork phase)
     tide_lock_fork(&option_lock, phase);
 }
 
+void tide_option_copy(struct tide_option_values *out)
+{
+    tide_lock_take(&option_lock);
+    *out = tide_option_values;
+    tide_lock_drop(&option_lock);
+}
+
 static const struct option_row *option_find(const char *key, size_t len)
 {
     for (size_t i = 0; i < OPTION_ROWS; i++)

@@ -33,6 +33,9 @@ struct tide_option_values {
 
 extern struct tide_option_values tide_option_values;
 
+/* A copy of the values, safe while another thread sets one. */
+void tide_option_copy(struct tide_option_values *out);
+
 /* Reads the program's tide_options, then the environment, once. `secure` leaves
  * the environment out. */
 void tide_option_load(bool secure);

@@ -53,7 +53,7 @@ static void remote_batch_return(struct tide_batch *batch)
 
 bool tide_remote_drain(struct tide_pages *pages)
 {
-    if (atomic_load_explicit(&pages->inbox, memory_order_relaxed) == NULL)
+    if (atomic_load_explicit(&pages->inbox, memory_order_seq_cst) == NULL)
         return false;
     struct tide_batch *batch = atomic_exchange_explicit(&pages->inbox, NULL, memory_order_acquire);
     bool any = batch != NULL;
@@ -69,16 +69,18 @@ bool tide_remote_drain(struct tide_pages *pages)
 }
 
 /* The owner sleeps, or is gone: whoever frees empties the inbox when it is over
- * its bound. When somebody holds the lock, that one is at work on these pages. */
+ * its bound. While somebody else is at work on the pages that can wait, for a time. */
 static void remote_relieve(struct tide_pages *pages, int64_t bytes)
 {
-    bool parked = atomic_load_explicit(&pages->parked, memory_order_relaxed);
+    bool parked = atomic_load_explicit(&pages->parked, memory_order_seq_cst);
     if (!parked && bytes <= TIDE_INBOX_BYTES)
         return;
-    if (tide_lock_try(&pages->lock)) {
-        tide_remote_drain(pages);
-        tide_lock_drop(&pages->lock);
-    }
+    if (parked || bytes > 4 * TIDE_INBOX_BYTES)
+        tide_lock_take(&pages->lock);
+    else if (!tide_lock_try(&pages->lock))
+        return;
+    tide_remote_drain(pages);
+    tide_lock_drop(&pages->lock);
 }
 
 static void remote_hand_over(struct tide_batch *batch)
@@ -93,7 +95,7 @@ static void remote_hand_over(struct tide_batch *batch)
     struct tide_batch *head = atomic_load_explicit(&pages->inbox, memory_order_relaxed);
     do
         batch->next = head;
-    while (!atomic_compare_exchange_weak_explicit(&pages->inbox, &head, batch, memory_order_release,
+    while (!atomic_compare_exchange_weak_explicit(&pages->inbox, &head, batch, memory_order_seq_cst,
                                                   memory_order_relaxed));
     TIDE_STAT_ADD(remote_batches, 1);
     remote_relieve(pages, bytes);

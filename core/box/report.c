@@ -61,13 +61,12 @@ static void report_count_heap(struct tide_tally *tally, struct tide_heap *heap)
 
 void tide_report_count(struct tide_tally *tally)
 {
-    const struct tide_cache *before = tide_self;
     memset(tally, 0, sizeof *tally);
-    tide_self_set(&tide_cache_slow);
+    const struct tide_cache *before = tide_life_enter();
     for (struct tide_heap *heap = tide_heap_first(); heap != NULL; heap = heap->next)
         report_count_heap(tally, heap);
     tide_large_count(&tally->mappings, &tally->mapping_bytes, &tally->mappings_taken);
-    tide_self_set(before);
+    tide_life_leave(before);
 }
 
 /* --- public figures ---------------------------------------------------------------- */

@@ -16,24 +16,21 @@ struct route_visit {
 static struct route_visit route_enter(struct tide_cache *before)
 {
     struct route_visit visit = {before, before};
+    tide_self_set(before); /* the fast path may have left it busy */
     if (before == &tide_cache_empty) {
-        tide_self_set(before);
         visit.cache = tide_life_attach();
         if (visit.cache != NULL)
             visit.before = visit.cache;
-    } else if (before == &tide_cache_slow) {
-        tide_diag_fatal("malloc or free called by a signal handler that interrupted "
-                        "the slow path of malloc or free");
     } else if (before == &tide_cache_busy || before == &tide_cache_dead) {
         visit.cache = NULL;
     }
-    tide_self_set(&tide_cache_slow);
+    tide_life_enter();
     return visit;
 }
 
 static void route_leave(const struct route_visit *visit)
 {
-    tide_self_set(visit->before);
+    tide_life_leave(visit->before);
 }
 
 static struct tide_pages *route_pages(const struct route_visit *visit)
@@ -181,8 +178,7 @@ void *tide_route_take_aligned(struct tide_pages *pages, size_t size, size_t alig
 static void *route_malloc_far(struct tide_cache *cache, size_t size)
 {
     const struct tide_window *window = &tide_windows[TIDE_KIND_MID];
-    struct tide_magazine *magazine =
-        tide_cache_magazine(cache, TIDE_TINY_ALL + tide_sizeclass_mid(size));
+    struct tide_magazine *magazine = tide_cache_magazine(cache, tide_sizeclass_slot(size));
     char *taken = NULL;
     if ((window->mode & TIDE_MODE_SHADOW) == 0)
         return NULL;
@@ -215,11 +211,10 @@ TIDE_NOINLINE void *tide_route_malloc_slow(struct tide_cache *cache, size_t size
     }
     if (TIDE_UNLIKELY(twice != NULL))
         route_report_twice(twice);
-    if (size <= tide_sizeclass.tiny_max)
-        return tide_route_take(NULL, TIDE_KIND_TINY, tide_sizeclass_tiny(size), NULL);
-    if (size <= TIDE_MID_TOP)
-        return tide_route_take(NULL, TIDE_KIND_MID, tide_sizeclass_mid(size), NULL);
-    return tide_route_take_large(NULL, size, 1, NULL);
+    if (size > TIDE_MID_TOP)
+        return tide_route_take_large(NULL, size, 1, NULL);
+    unsigned slot = tide_sizeclass_slot(size);
+    return tide_route_take(NULL, tide_slot_kind(slot), tide_slot_class(slot), NULL);
 }
 
 /* --- freeing ------------------------------------------------------------------- */
@@ -297,11 +292,12 @@ TIDE_NOINLINE void tide_route_free_slow(struct tide_cache *cache, void *p, const
     if (cache->deep != NULL && route_free_far(cache, p))
         return;
     struct route_visit visit = route_enter(cache);
-    if (TIDE_LIKELY(tide_judge(p, &block)))
+    bool live = tide_judge(p, &block);
+    if (TIDE_LIKELY(live))
         route_free_live(&visit, &block, p);
-    else
-        route_report(&block, p, call);
     route_leave(&visit);
+    if (TIDE_UNLIKELY(!live)) /* outside: a handler of SIGABRT may allocate */
+        route_report(&block, p, call);
 }
 
 TIDE_NOINLINE void tide_route_free_full(struct tide_cache *cache, void *p)
@@ -317,11 +313,11 @@ bool tide_route_inspect(const void *p, struct tide_block *out, const char *call)
 {
     struct route_visit visit = route_enter(tide_self);
     bool live = tide_judge(p, out);
+    route_leave(&visit);
     if (!live && call != NULL) {
         out->foreign = false; /* no excuse: there is nothing to leak */
         route_report(out, p, call);
     }
-    route_leave(&visit);
     return live;
 }
 

@@ -70,4 +70,20 @@ TIDE_INLINE unsigned tide_sizeclass_slot(size_t n)
 unsigned tide_sizeclass_tiny(size_t n);
 unsigned tide_sizeclass_mid(size_t n);
 
+/* A slot from kind (Tiny or Mid) and class, and back. */
+TIDE_INLINE unsigned tide_slot_of(enum tide_kind kind, unsigned cls)
+{
+    return kind == TIDE_KIND_TINY ? cls : TIDE_TINY_ALL + cls;
+}
+
+TIDE_INLINE enum tide_kind tide_slot_kind(unsigned slot)
+{
+    return slot < TIDE_TINY_ALL ? TIDE_KIND_TINY : TIDE_KIND_MID;
+}
+
+TIDE_INLINE unsigned tide_slot_class(unsigned slot)
+{
+    return slot < TIDE_TINY_ALL ? slot : slot - (unsigned)TIDE_TINY_ALL;
+}
+
 #endif

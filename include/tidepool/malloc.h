@@ -40,12 +40,6 @@ extern "C" {
 #define TIDE_ATTR_SIZE(...)
 #define TIDE_ATTR_UNUSED_RESULT
 #endif
-/* The function looks at the pointer, not at what it points to. */
-#if defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 11
-#define TIDE_ATTR_ADDRESS_ONLY __attribute__((access(none, 1)))
-#else
-#define TIDE_ATTR_ADDRESS_ONLY
-#endif
 
 /* The tiers of memory a block can live in. The numbers are part of the ABI. */
 enum tide_tier {
@@ -97,7 +91,7 @@ void *tide_valloc(size_t size) TIDE_ATTR_MALLOC TIDE_ATTR_SIZE(1) TIDE_ATTR_UNUS
 void *tide_pvalloc(size_t size) TIDE_ATTR_MALLOC TIDE_ATTR_UNUSED_RESULT;
 
 /* malloc_usable_size(3): bytes that may be used at ptr; 0 for NULL. */
-size_t tide_malloc_usable_size(const void *ptr) TIDE_ATTR_ADDRESS_ONLY;
+size_t tide_malloc_usable_size(const volatile void *ptr);
 
 /* malloc_trim(3): gives all free memory back to the system that can be
  * reached: empty and partly empty pages and undelivered frees of every heap,
@@ -116,7 +110,7 @@ void *tide_malloc_on(enum tide_tier tier, size_t size) TIDE_ATTR_MALLOC TIDE_ATT
  * pointers into the middle of a block, for freed and for foreign memory. Never
  * faults and never ends the process, whatever ptr is. Takes a lock for memory
  * that is not Tiny or Mid: meant for tests and tools, not for hot paths. */
-enum tide_tier tide_tier_of(const void *ptr) TIDE_ATTR_ADDRESS_ONLY;
+enum tide_tier tide_tier_of(const volatile void *ptr);
 
 #ifdef __cplusplus
 }
