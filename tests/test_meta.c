@@ -20,7 +20,7 @@ START_TEST(pieces_are_zero_aligned_and_apart)
         size_t size = sizes[i % 9];
         at[i] = tide_meta_take(size);
         ck_assert_ptr_nonnull(at[i]);
-        ck_assert_uint_eq((uintptr_t)at[i] % TIDE_LINE, 0);
+        ck_assert_uint_eq((uintptr_t)at[i] % (2 * TIDE_LINE), 0);
         ck_assert(all_are(at[i], size, 0));
         memset(at[i], (int)(i % 255) + 1, size);
     }
@@ -33,7 +33,7 @@ END_TEST
 START_TEST(a_piece_shares_no_line_with_the_next)
 {
     char *one = tide_meta_take(1), *two = tide_meta_take(1);
-    ck_assert_uint_eq((size_t)(two - one), TIDE_LINE);
+    ck_assert_uint_eq((size_t)(two - one), 2 * TIDE_LINE);
 }
 END_TEST
 
@@ -41,10 +41,10 @@ START_TEST(bytes_are_those_taken_from_the_kernel)
 {
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
     ck_assert_uint_eq(tide_meta_bytes(), 0);
-    tide_meta_take(64);
+    tide_meta_take(128);
     ck_assert_uint_eq(tide_meta_bytes(), CHUNK);
-    for (int i = 1; i < CHUNK / 64; i++)
-        tide_meta_take(64);
+    for (int i = 1; i < CHUNK / 128; i++)
+        tide_meta_take(128);
     ck_assert_uint_eq(tide_meta_bytes(), CHUNK);
     tide_meta_take(64);
     ck_assert_uint_eq(tide_meta_bytes(), 2 * CHUNK);
