@@ -37,14 +37,19 @@
 
 #define UNUSED __attribute__((unused))
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define SANITIZED 1
+#if defined(__has_feature)
+#define HAS_FEATURE(name) __has_feature(name)
+#else
+#define HAS_FEATURE(name) 0
 #endif
+#if defined(__SANITIZE_THREAD__) || HAS_FEATURE(thread_sanitizer)
+#define THREAD_SANITIZED 1 /* a child of a process with threads can start none */
+#else
+#define THREAD_SANITIZED 0
 #endif
-#ifndef SANITIZED
+#if THREAD_SANITIZED || defined(__SANITIZE_ADDRESS__) || HAS_FEATURE(address_sanitizer)
+#define SANITIZED 1
+#else
 #define SANITIZED 0
 #endif
 

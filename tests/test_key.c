@@ -49,9 +49,11 @@ END_TEST
 START_TEST(every_secret_bit_varies)
 {
     struct tide_key ones = {0}, zeroes = {0};
+    uint64_t apart = 0;
     for (int i = 0; i < 100; i++) {
         tide_key_start();
         const uint64_t *word = (const uint64_t *)&tide_key;
+        apart |= tide_key.freed ^ tide_key.remote;
         for (size_t j = 0; j < sizeof ones / sizeof *word; j++) {
             ((uint64_t *)&ones)[j] |= word[j];
             ((uint64_t *)&zeroes)[j] |= ~word[j];
@@ -63,6 +65,7 @@ START_TEST(every_secret_bit_varies)
     ck_assert_uint_eq(ones.canary & zeroes.canary, UINT64_MAX);
     ck_assert_uint_eq(ones.freed & zeroes.freed, TIDE_KEY_TAG);
     ck_assert_uint_eq(ones.remote & zeroes.remote, TIDE_KEY_TAG);
+    ck_assert_uint_eq(apart & TIDE_KEY_TAG, TIDE_KEY_TAG); /* each has bits of its own */
 }
 END_TEST
 

@@ -7,6 +7,7 @@
 #include "box/purge.h"
 #include "box/report.h"
 #include "box/route.h"
+#include "box/source.h"
 #include "box/vmem.h"
 
 TIDE_EXPORT const char *tide_version(void)
@@ -219,6 +220,9 @@ TIDE_EXPORT enum tide_tier tide_tier_of(const volatile void *ptr)
 TIDE_EXPORT int tide_option_set(const char *key, const char *value)
 {
     bool started = tide_life_started();
+    struct tide_source source;
+    if (strcmp(key, "mid") == 0 && tide_source_open(&source, value) == -EINVAL)
+        return started ? -EBUSY : -EINVAL;
     if (!started)
         tide_option_load(tide_life_is_secure());
     int ret = tide_option_assign(key, value, started);

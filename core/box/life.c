@@ -69,6 +69,7 @@ __attribute__((no_sanitize("thread"))) static void life_thread_end(void *arg)
 
 static void life_fork_locks(enum tide_fork phase)
 {
+    tide_lock_fork(&life_lock, phase);
     tide_option_fork(phase);
     tide_heap_fork(phase);
     tide_remote_fork(phase);

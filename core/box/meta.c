@@ -44,6 +44,8 @@ static bool meta_refill(size_t size)
 
 void *tide_meta_take(size_t size)
 {
+    if (size > PTRDIFF_MAX)
+        return NULL;
     size = tide_align_up(size, 2 * TIDE_LINE);
     void *taken = NULL;
     tide_lock_take(&meta_lock);

@@ -116,9 +116,10 @@ TIDE_INLINE bool tide_window_holds(const struct tide_window *window, uintptr_t p
 TIDE_INLINE struct tide_page *tide_arena_page(uintptr_t p, size_t *offset)
 {
     size_t size = atomic_load_explicit(&tide_arena.size, memory_order_acquire);
-    size_t at = p - tide_arena.base;
+    size_t at = p - TIDE_RELAXED_GET(&tide_arena.base);
     *offset = at & (((size_t)1 << TIDE_SHIFT_SMALL) - 1);
-    return TIDE_LIKELY(at < size) ? &tide_arena.pages[at >> TIDE_SHIFT_SMALL] : NULL;
+    return TIDE_LIKELY(at < size) ? &TIDE_RELAXED_GET(&tide_arena.pages)[at >> TIDE_SHIFT_SMALL]
+                                  : NULL;
 }
 
 /* The descriptor of an address inside the committed part. */

@@ -184,20 +184,22 @@ static bool segment_reserve_arena(void)
         struct segment_plan mid = segment_plan(TIDE_KIND_MID, size);
         size_t pages = 2 * (size >> TIDE_SHIFT_SMALL) * sizeof(struct tide_page);
         pages = tide_align_up(pages, gap);
-        char *raw =
-            tide_vmem_reserve(align + 2 * size + gap + pages + tiny.bits + mid.bits + mid.shadow);
+        size_t whole = align + 2 * size + gap + pages + tiny.bits + mid.bits + mid.shadow;
+        char *raw = tide_vmem_reserve(whole);
         if (raw == NULL)
             continue;
         char *area = (char *)tide_align_up((uintptr_t)raw, align);
         char *table = area + 2 * size + gap, *rest = table + pages;
         char *mid_table = table + (size >> TIDE_SHIFT_SMALL) * sizeof(struct tide_page);
-        if (tide_vmem_open(table, pages) != 0)
+        if (tide_vmem_open(table, pages) != 0) {
+            tide_vmem_unmap(raw, whole);
             return false;
+        }
         segment_describe(TIDE_KIND_TINY, TIDE_KIND_TINY, area, &tiny, table, rest);
         segment_describe(TIDE_KIND_MID, TIDE_KIND_MID, area + size, &mid, mid_table,
                          rest + tiny.bits);
-        tide_arena.base = (uintptr_t)area;
-        tide_arena.pages = (struct tide_page *)table;
+        TIDE_RELAXED_SET(&tide_arena.base, (uintptr_t)area);
+        TIDE_RELAXED_SET(&tide_arena.pages, (struct tide_page *)table);
         atomic_store_explicit(&tide_arena.size, 2 * size, memory_order_release);
         return true;
     }
