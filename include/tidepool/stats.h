@@ -40,7 +40,7 @@ struct tide_stats {
     uint64_t remote_batches; /* batches of blocks freed by other threads */
     uint64_t foreign_leaks;  /* foreign pointers ignored (option foreign=) */
     uint64_t misuses;        /* misuse that did not abort (option misuse=) */
-    uint64_t mid_spills;     /* Mid segments that the source could not place */
+    uint64_t mid_spills;     /* windows of Mid that the source could not place */
 };
 
 /* Fills *out. Takes every heap's slow-path lock for a moment. Returns 0. */
