@@ -187,7 +187,8 @@ void tide_magazine_empty(struct tide_cache *cache)
         struct tide_magazine *magazine = tide_cache_magazine(cache, slot);
         if (magazine->top > magazine->base)
             magazine_give(cache, magazine, (size_t)(magazine->top - magazine->base));
+        magazine_lower(cache, slot, 0);
+        cache->last[slot] = LAST_NOTHING;
     }
     tide_lock_drop(&cache->pages->lock);
-    tide_magazine_birth(cache, cache->slot[0].base);
 }

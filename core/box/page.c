@@ -124,7 +124,7 @@ static struct tide_page *page_open(struct tide_pages *pages, enum tide_kind kind
     if (page == NULL)
         return NULL;
     const struct tide_window *window = tide_page_window(page);
-    page->cls = (uint8_t)cls;
+    TIDE_RELAXED_SET(&page->cls, (uint8_t)cls);
     page->stride = tide_sizeclass_stride(kind, cls);
     page->recip = UINT64_MAX / page->stride + 1;
     page->blocks = (uint16_t)(((size_t)1 << window->shift) / page->stride);

@@ -23,7 +23,8 @@ static void report_visit_cached(void *context, const void *block)
     if (window == NULL)
         return;
     const struct tide_page *page = tide_window_page(window, (uintptr_t)block);
-    tally->row[page->kind][page->cls].cached++;
+    /* The block may have gone home by now, and its page have another class. */
+    tally->row[window->kind][TIDE_RELAXED_GET(&page->cls)].cached++;
 }
 
 static void report_count_magazines(struct tide_tally *tally, struct tide_cache *cache)
