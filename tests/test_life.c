@@ -238,7 +238,9 @@ static void adopt_in_child(void *unused)
     APART(count_heaps(TIDE_HEAP_PARKED) == THREADS);
     if (!THREAD_SANITIZED) {
         struct tide_cache *adopted;
-        run_thread(attach_and_tell, &adopted);
+        pthread_t thread;
+        APART(pthread_create(&thread, NULL, attach_and_tell, &adopted) == 0);
+        pthread_join(thread, NULL);
         APART(adopted != NULL && count_heaps(TIDE_HEAP_PARKED) == THREADS);
     }
     check_in_child(NULL);

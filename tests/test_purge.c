@@ -154,6 +154,24 @@ START_TEST(an_idle_thread_keeps_little)
 }
 END_TEST
 
+/* Blocks of one class are replaced by those of another: what the first ones leave between
+ * them is of no use to the second ones. */
+START_TEST(memory_that_moves_between_classes_goes_back)
+{
+    for (count = 0; count < LOAD / 500; count++)
+        block[count] = memset(tide_malloc(500), 1, 500);
+    size_t peak = resident_blocks();
+    for (unsigned i = 0; i < count; i++) {
+        if (i % 128 != 0)
+            tide_free(block[i]);
+        if (i % 8 == 0)
+            memset(tide_malloc(4000), 1, 4000);
+    }
+    ck_assert_uint_gt(peak, LOAD);
+    ck_assert_uint_lt(resident_blocks(), peak + peak / 3);
+}
+END_TEST
+
 /* --- on request ------------------------------------------------------------------------ */
 
 START_TEST(purge_spares_live_blocks)
@@ -289,6 +307,7 @@ int main(void)
     tcase_add_loop_test(group, memory_of_a_sleeping_thread_goes_back, 0, 4);
     tcase_add_loop_test(group, memory_of_an_ended_thread_goes_back, 0, 4);
     tcase_add_loop_test(group, an_idle_thread_keeps_little, 0, 4);
+    tcase_add_test(group, memory_that_moves_between_classes_goes_back);
     tcase_add_test(group, purge_spares_live_blocks);
     tcase_add_test(group, purge_keeps_what_it_is_told_to);
     tcase_add_test(group, purge_reaches_every_heap);
