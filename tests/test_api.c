@@ -19,7 +19,7 @@ static volatile size_t most = SIZE_MAX; /* so that the compiler does not warn of
         ck_assert_int_eq(errno, why);                                                              \
     } while (0)
 
-/* --- realloc ------------------------------------------------------------------------------ */
+/* --- realloc --- */
 
 /* A block stays while the size fits it and does not waste half of it. */
 START_TEST(realloc_stays_while_the_block_fits)
@@ -123,7 +123,7 @@ START_TEST(misuse_that_is_tolerated_gives_an_error)
 }
 END_TEST
 
-/* --- zeroes --------------------------------------------------------------------------------- */
+/* --- zeroes --- */
 
 START_TEST(calloc_zeroes_used_memory_and_refuses_overflow)
 {
@@ -147,7 +147,7 @@ START_TEST(calloc_zeroes_used_memory_and_refuses_overflow)
 }
 END_TEST
 
-/* --- alignment -------------------------------------------------------------------------------- */
+/* --- alignment --- */
 
 START_TEST(memalign_rounds_up_and_aligned_alloc_refuses)
 {
@@ -211,7 +211,7 @@ START_TEST(valloc_and_pvalloc_give_pages)
 }
 END_TEST
 
-/* --- free ----------------------------------------------------------------------------------------- */
+/* --- free --- */
 
 START_TEST(free_in_all_forms_keeps_errno)
 {
@@ -258,7 +258,7 @@ START_TEST(malloc_on_obeys_or_refuses)
 }
 END_TEST
 
-/* --- glibc's figures -------------------------------------------------------------------------------- */
+/* --- glibc's figures --- */
 
 START_TEST(mallopt_accepts_what_glibc_knows)
 {
@@ -355,7 +355,7 @@ START_TEST(malloc_stats_writes_to_stderr)
 }
 END_TEST
 
-/* --- options ------------------------------------------------------------------------------------------- */
+/* --- options --- */
 
 static void *set_options(void *arg)
 {

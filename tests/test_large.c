@@ -110,7 +110,7 @@ START_TEST(mappings_are_aligned)
 }
 END_TEST
 
-/* --- freed ones that are kept ---------------------------------------------------------- */
+/* --- freed ones that are kept --- */
 
 START_TEST(a_freed_mapping_serves_a_request_that_fits)
 {
@@ -189,7 +189,7 @@ START_TEST(the_number_of_kept_mappings_is_bounded)
 }
 END_TEST
 
-/* --- resizing ---------------------------------------------------------------------------- */
+/* --- resizing --- */
 
 START_TEST(remap_keeps_the_contents)
 {
@@ -247,7 +247,7 @@ START_TEST(map_fails_when_memory_is_out)
 }
 END_TEST
 
-/* --- the table ---------------------------------------------------------------------------- */
+/* --- the table --- */
 
 START_TEST(the_table_follows_a_model)
 {
@@ -299,7 +299,7 @@ START_TEST(the_last_freed_ones_are_remembered)
 }
 END_TEST
 
-/* --- zeroes ---------------------------------------------------------------------------------- */
+/* --- zeroes --- */
 
 /* Runs and mappings that were used before: calloc reads as zero all the same. */
 START_TEST(calloc_of_recycled_memory_is_zero)
@@ -327,7 +327,7 @@ START_TEST(calloc_of_recycled_memory_is_zero)
 }
 END_TEST
 
-/* --- threads ----------------------------------------------------------------------------------- */
+/* --- threads --- */
 
 static void *map_and_unmap(void *arg)
 {

@@ -36,7 +36,7 @@ static void must_be_all_free(void)
     }
 }
 
-/* --- which tier ------------------------------------------------------------------------- */
+/* --- which tier --- */
 
 static void must_be_on(size_t size, enum tide_tier tier)
 {
@@ -142,7 +142,7 @@ START_TEST(take_serves_the_kind_and_owner_that_are_asked_for)
 }
 END_TEST
 
-/* --- no memory ----------------------------------------------------------------------------- */
+/* --- no memory --- */
 
 START_TEST(impossible_sizes_give_enomem)
 {
@@ -226,7 +226,7 @@ START_TEST(a_thread_without_a_heap)
 }
 END_TEST
 
-/* --- where the thread stands ------------------------------------------------------------------ */
+/* --- where the thread stands --- */
 
 /* A handler that interrupts the fast path finds the thread busy, a late destructor finds it
  * dead: both are served from the shared heap. */
@@ -291,7 +291,7 @@ START_TEST(the_first_call_gives_the_thread_a_heap)
 }
 END_TEST
 
-/* --- the slow halves --------------------------------------------------------------------------- */
+/* --- the slow halves --- */
 
 START_TEST(slow_halves_do_the_same)
 {
@@ -381,7 +381,7 @@ START_TEST(blocks_of_purged_pages_are_freed_as_well)
 }
 END_TEST
 
-/* --- everything at once -------------------------------------------------------------------------- */
+/* --- everything at once --- */
 
 static size_t any_size(uint64_t *seed)
 {

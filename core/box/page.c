@@ -140,6 +140,10 @@ static struct tide_page *page_open(struct tide_pages *pages, enum tide_kind kind
     struct tide_bin *bin = &pages->bin[kind][cls];
     page_link_head(bin, page);
     bin->pages++;
+    /* With that much free and none of it fit for this class, it is not about to be used
+     * again: let the next frees purge. */
+    if (pages->slack > tide_segment_retain_limit() && pages->slack > pages->live / 4)
+        pages->high = tide_max(pages->high, pages->live + pages->slack);
     return page;
 }
 
