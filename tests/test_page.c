@@ -431,13 +431,13 @@ END_TEST
 
 START_TEST(destroyed_pages_count_live_blocks_after_a_purge)
 {
-    unsigned got = 0;
-    for (int i = 0; i < 60; i++) {
-        unsigned more = fill_page(TIDE_KIND_MID, 30, block + got);
-        struct tide_page *page = page_of(block[got]);
-        give_blocks(pages, block + got, 1);
+    unsigned got = 0, n = 0;
+    for (int i = 0; i < 60; i++)
+        got += n = fill_page(TIDE_KIND_MID, 30, block + got);
+    for (unsigned i = 0; i < got; i += n) {
+        struct tide_page *page = page_of(block[i]);
+        give_blocks(pages, block + i, 1);
         ck_assert_uint_gt(tide_page_purge(pages, page), 0);
-        got += more;
     }
     tide_segment_set_retain(0);
     size_t before = resident_blocks();

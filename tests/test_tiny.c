@@ -102,15 +102,29 @@ START_TEST(blocks_that_wait_in_a_magazine_are_marked)
         for (void **at = magazine->base; at < magazine->top; at++)
             ck_assert(tide_tiny_is_marked(*at));
     }
-    tide_route_flush_thread();
-    tide_malloc_trim(0); /* purged memory has no marks */
-    for (unsigned cls = 0; cls < TIDE_TINY_CLASSES; cls++) {
-        for (int i = 0; i < 9; i++)
-            take(cls);
-        const struct tide_magazine *magazine = &tide_self->slot[cls];
+}
+END_TEST
+
+/* Purged memory has lost its marks: they are there again before a block waits for malloc. */
+START_TEST(blocks_of_purged_pages_are_marked_again)
+{
+    unsigned unmarked = 0, purged = 0;
+    for (int i = 0; i < MANY; i++)
+        block[i] = memset(tide_malloc(200), 1, 200);
+    for (int i = 0; i < MANY; i++)
+        if (i % 64 != 0)
+            tide_free(block[i]);
+    tide_malloc_trim(0);
+    for (int i = 0; i < MANY; i++)
+        purged += i % 64 != 0 && !tide_tiny_is_marked(block[i]);
+    ck_assert_uint_gt(purged, MANY / 2);
+    const struct tide_magazine *magazine = &tide_self->slot[tide_sizeclass_tiny(200)];
+    for (int i = 0; i < MANY / 2; i++) {
+        take(tide_sizeclass_tiny(200));
         for (void **at = magazine->base; at < magazine->top; at++)
-            ck_assert(tide_tiny_is_marked(*at));
+            unmarked += !tide_tiny_is_marked(*at);
     }
+    ck_assert_uint_eq(unmarked, 0);
 }
 END_TEST
 
@@ -340,6 +354,7 @@ int main(void)
     tcase_add_test(group, a_mark_is_bound_to_its_address);
     tcase_add_test(group, free_blocks_are_marked_and_others_are_not);
     tcase_add_test(group, blocks_that_wait_in_a_magazine_are_marked);
+    tcase_add_test(group, blocks_of_purged_pages_are_marked_again);
     tcase_add_test(group, a_block_that_looks_free_can_be_freed);
     tcase_add_loop_test(group, double_free_is_found, 0, 8);
     tcase_add_test(group, interior_pointers_are_found);
