@@ -278,13 +278,18 @@ UNUSED static const char *bin_fault(const struct tide_pages *pages, const struct
 UNUSED static const char *pages_fault(struct tide_pages *pages)
 {
     const char *fault = NULL;
-    uint64_t slack = 0;
+    uint64_t slack = 0, live = 0;
     tide_lock_take(&pages->lock);
-    for (int kind = 0; kind < TIDE_KINDS && fault == NULL; kind++)
-        for (int cls = 0; cls < TIDE_CLASSES_MAX && fault == NULL; cls++)
+    for (enum tide_kind kind = 0; kind < TIDE_KINDS && fault == NULL; kind++) {
+        for (unsigned cls = 0; cls < tide_sizeclass_count(kind) && fault == NULL; cls++) {
             fault = bin_fault(pages, &pages->bin[kind][cls], &slack);
+            live += pages->bin[kind][cls].used * tide_sizeclass_stride(kind, cls);
+        }
+    }
     if (fault == NULL && slack != pages->slack)
         fault = "the sum of slack";
+    if (fault == NULL && (live != pages->live || live > pages->high))
+        fault = "live is not the sum of used blocks";
     tide_lock_drop(&pages->lock);
     return fault;
 }
