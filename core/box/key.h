@@ -6,7 +6,7 @@
  * invariant: multiplier odd; the low 40 bits and the top bit of freed and remote
  *            are those that mid.h asks for
  * uses:      file, clock
- * used by:   page, tiny, mid
+ * used by:   page, tiny, mid, route
  * not here:  the layout of a header word (mid)
  * test:      tests/test_key.c
  *

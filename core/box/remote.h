@@ -22,7 +22,8 @@
 enum {
     TIDE_BATCH_BLOCKS = 60,
     TIDE_BATCH_BYTES = 128 << 10,
-    TIDE_INBOX_BYTES = 1 << 20, /* above it the pusher empties the inbox if it can */
+    TIDE_INBOX_BYTES = 1 << 20, /* above it the pusher empties the inbox if the lock is
+                                 * free; above four times that it waits for the lock */
     TIDE_OUTBOX_SLOTS = 8
 };
 

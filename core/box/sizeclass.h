@@ -7,7 +7,7 @@
  *            Mid strides are multiples of 32 and never of 1024, so that header and
  *            first payload bytes share a line and blocks spread over the cache
  * uses:      def
- * used by:   page, magazine, tiny, mid, large, route
+ * used by:   page, magazine, tiny, mid, heap, route, heaps, report
  * not here:  which tier a size goes to (route)
  * test:      tests/test_sizeclass.c
  *
