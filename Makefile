@@ -242,6 +242,8 @@ check-programs: all debug $(TEST_BIN) $(TEST_ASAN_BIN) $(TEST_TSAN_BIN) $(STRESS
 	done
 
 section_of = $(firstword $(subst _, ,$(basename $(notdir $(1)))))
+# Sections that want the machine to themselves: they change settings of the kernel.
+ALONE := limits
 sections := $(sort $(foreach s,$(SCRIPT),$(call section_of,$(s))))
 scripts_in = $(foreach s,$(SCRIPT),$(if $(filter $(1),$(call section_of,$(s))),$(s)))
 stress_in = $(STRESS:%="$(BUILD)/tests/$(1)/% $(STRESS_OPS)")
@@ -257,7 +259,7 @@ check-run:
 	    $(if $(TSAN_TEST),-s unit-tsan $(TEST_TSAN_BIN)) \
 	    $(if $(STRESS),-s stress $(call stress_in,release) -s stress-preload $(stress_preload) \
 	        -s stress-asan $(call stress_in,asan) -s stress-tsan $(call stress_in,tsan)) \
-	    $(foreach s,$(sections),-s $(s) $(call scripts_in,$(s)))
+	    $(foreach s,$(sections),$(if $(filter $(s),$(ALONE)),-x,-s) $(s) $(call scripts_in,$(s)))
 
 check:
 	@tools/deps.sh check
