@@ -5,6 +5,7 @@
  * the list, `make tidy` compares.
  */
 #include "box/vmem.c"
+#include "box/numa.c"
 #include "box/file.c"
 #include "box/clock.c"
 #include "box/lock.c"
@@ -19,6 +20,7 @@
 #include "box/source_anon.c"
 #include "box/source_delay.c"
 #include "box/source_node.c"
+#include "box/source_secure.c"
 #include "box/pagemap.c"
 #include "box/segment.c"
 #include "box/sizeclass.c"
@@ -34,6 +36,7 @@
 #include "box/life.c"
 #include "box/judge.c"
 #include "box/route.c"
+#include "box/residency.c"
 #include "box/report.c"
 #include "box/heaps.c"
 #include "box/api.c"

@@ -128,7 +128,7 @@ START_TEST(forker_passes_where_others_wait)
     pthread_t thread;
     ck_assert(!tide_lock_is_forker());
     tide_lock_fork(&lock, TIDE_FORK_PREPARE);
-    atomic_store(&tide_lock_forker, (const void *)&errno);
+    atomic_store(&tide_lock_forker.thread, (const void *)&errno);
     ck_assert(tide_lock_is_forker());
     for (int i = 0; i < 3; i++) { /* what it holds, it may take and drop again */
         tide_lock_take(&lock);
@@ -139,7 +139,7 @@ START_TEST(forker_passes_where_others_wait)
     ck_assert_int_eq(pthread_create(&thread, NULL, may_not_enter, NULL), 0);
     pthread_join(thread, NULL);
     ck_assert(!atomic_load(&flag));
-    atomic_store(&tide_lock_forker, NULL);
+    atomic_store(&tide_lock_forker.thread, NULL);
     tide_lock_fork(&lock, TIDE_FORK_RELEASE);
     ck_assert_uint_eq(word(), 0);
 }

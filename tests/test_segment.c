@@ -200,8 +200,101 @@ START_TEST(what_the_source_cannot_place_is_counted_and_used)
     take_filled(TIDE_KIND_MID, 1);
     ck_assert_uint_eq(TIDE_STAT_GET(mid_spills), 1);
     take_filled(TIDE_KIND_MIDAL, 1);
-    take_filled(TIDE_KIND_MID, 1);
     ck_assert_uint_eq(TIDE_STAT_GET(mid_spills), 2);
+    ck_assert_uint_eq(TIDE_STAT_GET(mid_far), 0);
+    ck_assert_uint_eq(TIDE_STAT_GET(mid_near), 2 << TIDE_SHIFT_SMALL);
+}
+END_TEST
+
+static void start_noting(void)
+{
+    struct tide_source source = {.ops = &noting, .node = 7, .far = true, .why = "", .text = "x"};
+    tide_segment_start(&source, false);
+}
+
+/* Both kinds of Mid draw on one cap; what comes after it is near, and freed far memory is
+ * taken before freed near memory. */
+START_TEST(behind_the_cap_mid_is_near)
+{
+    struct tide_page *page[12];
+    start_noting();
+    tide_segment_bound(5 * SMALL + 1, false);
+    tide_segment_set_retain(0);
+    for (int i = 0; i < 12; i++)
+        page[i] = take_filled(i % 2 != 0 ? TIDE_KIND_MIDAL : TIDE_KIND_MID, 1);
+    ck_assert_uint_eq(TIDE_STAT_GET(mid_far), 5 * SMALL);
+    ck_assert_uint_eq(TIDE_STAT_GET(mid_near), 7 * SMALL);
+    ck_assert_uint_eq(TIDE_STAT_GET(mid_spills), 7);
+    ck_assert_uint_eq(tide_windows[TIDE_KIND_MID].far + tide_windows[TIDE_KIND_MIDAL].far,
+                      5 * SMALL);
+    for (int i = 0; i < 12; i++)
+        tide_segment_give(page[i]);
+    ck_assert_uint_eq(TIDE_STAT_GET(mid_far) + TIDE_STAT_GET(mid_near), 0);
+    take(TIDE_KIND_MID);
+    ck_assert_uint_eq(TIDE_STAT_GET(mid_far), SMALL);
+    take(TIDE_KIND_TINY);
+    ck_assert_uint_eq(TIDE_STAT_GET(mid_far) + TIDE_STAT_GET(mid_near), SMALL);
+}
+END_TEST
+
+/* The source here cannot tell where pages are (node 7 is not there), so that only the cap
+ * refuses: no window asks for pages to be secured. */
+START_TEST(behind_the_cap_nothing_with_full_fail)
+{
+    struct tide_source source = {.ops = &noting, .node = -1, .far = true, .why = "", .text = "x"};
+    struct tide_page *page[4];
+    tide_segment_start(&source, false);
+    tide_segment_bound(4 * SMALL, true);
+    for (int i = 0; i < 4; i++)
+        page[i] = take_filled(TIDE_KIND_MID, 1);
+    ck_assert_ptr_null(take(TIDE_KIND_MID));
+    ck_assert_ptr_null(take(TIDE_KIND_MIDAL));
+    ck_assert_ptr_nonnull(take(TIDE_KIND_TINY));
+    tide_segment_give(page[2]);
+    ck_assert_ptr_eq(take(TIDE_KIND_MID), page[2]);
+    ck_assert_uint_eq(TIDE_STAT_GET(mid_spills), 0);
+}
+END_TEST
+
+START_TEST(a_near_source_has_no_cap)
+{
+    tide_segment_bound(SMALL, true);
+    for (int i = 0; i < 4; i++)
+        take_filled(TIDE_KIND_MID, 1);
+    ck_assert_uint_eq(TIDE_STAT_GET(mid_far) + TIDE_STAT_GET(mid_spills), 0);
+    ck_assert_uint_eq(TIDE_STAT_GET(mid_near), 4 * SMALL);
+}
+END_TEST
+
+/* full=fail: the segment comes wholly resident on the node, or not at all. */
+START_TEST(with_full_fail_pages_are_where_they_should_be)
+{
+    struct tide_source source = {.ops = &noting, .node = 0, .nodes = 1, .why = "", .text = "x"};
+    tide_segment_start(&source, false);
+    tide_segment_bound(SIZE_MAX, true);
+    struct tide_page *page = take(TIDE_KIND_MID);
+    if (page == NULL)
+        return; /* the kernel does not tell where pages are, or there is no node 0 */
+    ck_assert_uint_eq(unit_resident(memory(page), SMALL), SMALL / (size_t)sysconf(_SC_PAGESIZE));
+    ck_assert_uint_eq(page->dirty, SMALL);
+    ck_assert(page->zeroed && all_are(page, 0));
+}
+END_TEST
+
+START_TEST(with_full_fail_pages_elsewhere_are_refused)
+{
+    struct tide_source source = {
+        .ops = &noting, .node = 63, .nodes = (uint64_t)1 << 63, .why = "", .text = "x"};
+    tide_segment_start(&source, false);
+    tide_segment_bound(SIZE_MAX, true);
+    for (int i = 0; i < 3; i++)
+        ck_assert_ptr_null(take(TIDE_KIND_MID));
+    ck_assert_uint_eq(TIDE_STAT_GET(mid_refused), 3);
+    ck_assert_uint_eq(TIDE_STAT_GET(mid_far) + TIDE_STAT_GET(used), 0);
+    uintptr_t base = tide_windows[TIDE_KIND_MID].base;
+    ck_assert_uint_eq(tide_windows[TIDE_KIND_MID].next, 1); /* the same one, again and again */
+    ck_assert_uint_eq(unit_resident((void *)base, SMALL), 0);
+    ck_assert_ptr_nonnull(take(TIDE_KIND_TINY));
 }
 END_TEST
 
@@ -432,6 +525,11 @@ int main(void)
                                   long_bitmaps_do_not_overlap,
                                   the_source_places_the_windows_of_mid,
                                   what_the_source_cannot_place_is_counted_and_used,
+                                  behind_the_cap_mid_is_near,
+                                  behind_the_cap_nothing_with_full_fail,
+                                  a_near_source_has_no_cap,
+                                  with_full_fail_pages_are_where_they_should_be,
+                                  with_full_fail_pages_elsewhere_are_refused,
                                   mode_follows_shadow_and_delay,
                                   the_shadow_has_a_word_for_each_kib,
                                   the_last_one_given_is_taken_first,

@@ -12,6 +12,8 @@
 
 enum { SIZE = 1 << 20 };
 
+static const uint64_t all = UINT64_MAX; /* any node may be used */
+
 static bool has_node(unsigned node)
 {
     return tide_topo_has_memory(TIDE_TOPO_ROOT, node);
@@ -37,7 +39,7 @@ END_TEST
 START_TEST(auto_is_the_far_node_or_near)
 {
     struct tide_source source;
-    int far = tide_topo_far_node(TIDE_TOPO_ROOT);
+    int far = tide_topo_far_node(TIDE_TOPO_ROOT, UINT64_MAX);
     ck_assert_int_eq(tide_source_open(&source, "auto"), 0);
     ck_assert_int_eq(source.node, far);
     ck_assert_int_eq(source.far, far >= 0);
@@ -91,18 +93,140 @@ START_TEST(auto_is_the_nearest_node_without_processors)
     unsigned here = make_machine();
     char expect[32];
     snprintf(expect, sizeof expect, "node:%u", here + 9);
-    ck_assert_int_eq(tide_source_open_below(&source, "auto", unit_root), 0);
+    ck_assert_int_eq(tide_source_open_below(&source, "auto", unit_root, &all), 0);
     ck_assert_ptr_eq(source.ops, &tide_source_node);
     ck_assert_int_eq(source.node, (int)here + 9);
     ck_assert(source.far);
     ck_assert_str_eq(source.text, expect);
     ck_assert_str_eq(source.why, "the nearest memory node without processors");
     strcat(expect, ",delay=7");
-    ck_assert_int_eq(tide_source_open_below(&source, "auto,delay=7", unit_root), 0);
+    ck_assert_int_eq(tide_source_open_below(&source, "auto,delay=7", unit_root, &all), 0);
     ck_assert_str_eq(source.text, expect);
-    ck_assert_int_eq(tide_source_open_below(&source, "auto", "/nowhere/at/all"), 0);
+    ck_assert_int_eq(tide_source_open_below(&source, "auto", "/nowhere/at/all", &all), 0);
     ck_assert_ptr_eq(source.ops, &tide_source_near);
     ck_assert(!source.far);
+}
+END_TEST
+
+START_TEST(lists_of_nodes)
+{
+    static const struct {
+        const char *pattern, *text; /* A, B: ids of two nodes of the made-up machine */
+        int ret;
+        unsigned a, b; /* weights */
+    } rows[] = {
+        {"node:A,B", "node:A,B", 0, 1, 1},
+        {"node:B,A", "node:A,B", 0, 1, 1},
+        {"node:A*3+B*1", "node:A*3+B*1", 0, 3, 1},
+        {"node:B*255+A*2,delay=4", "node:A*2+B*255,delay=4", 0, 2, 255},
+        {"node:A*7", "node:A*7", 0, 7, 0},
+        {"node:A,A", "", -EINVAL, 0, 0},
+        {"node:A*3,B*1", "", -EINVAL, 0, 0},
+        {"node:A+B", "", -EINVAL, 0, 0},
+        {"node:A*3+B", "", -EINVAL, 0, 0},
+        {"node:A*0", "", -EINVAL, 0, 0},
+        {"node:A*256", "", -EINVAL, 0, 0},
+        {"node:A,", "", -EINVAL, 0, 0},
+        {"node:,A", "", -EINVAL, 0, 0},
+        {"node:A*", "", -EINVAL, 0, 0},
+        {"node:A,63", "", -ENODEV, 0, 0},
+        {"node:A,99", "", -ENODEV, 0, 0},
+    };
+    unsigned here = make_machine(), a = here + 7, b = here + 9;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char text[2][64];
+        const char *from[2] = {rows[i].pattern, rows[i].text};
+        for (int k = 0; k < 2; k++) {
+            size_t len = 0;
+            for (const char *at = from[k]; *at != '\0'; at++)
+                len += (size_t)snprintf(text[k] + len, sizeof text[k] - len,
+                                        *at == 'A' || *at == 'B' ? "%u" : "%c",
+                                        *at == 'A'   ? a
+                                        : *at == 'B' ? b
+                                                     : (unsigned)*at);
+            text[k][len] = '\0';
+        }
+        struct tide_source source;
+        ck_assert_msg(tide_source_open_below(&source, text[0], unit_root, &all) == rows[i].ret,
+                      "%s", text[0]);
+        if (rows[i].ret != 0)
+            continue;
+        ck_assert_str_eq(source.text, text[1]);
+        ck_assert_int_eq(source.node, (int)a);
+        ck_assert_uint_eq(source.nodes, (uint64_t)1 << a | (uint64_t)(rows[i].b != 0) << b);
+        ck_assert_uint_eq(source.weight[a], rows[i].a);
+        ck_assert_uint_eq(source.weight[b], rows[i].b);
+        ck_assert(source.far);
+    }
+}
+END_TEST
+
+/* Shares by weight are laid out in runs of 4 MiB a unit; the kernel tells the policy of each. */
+START_TEST(shares_by_weight_alternate)
+{
+    enum { CHUNK = 4 << 20, CHUNKS = 9 };
+    struct tide_source source;
+    if (!has_node(0) || tide_source_open(&source, "node:0*1") != 0)
+        return;
+    source.nodes |= (uint64_t)1 << 63; /* not there: its runs cannot be placed */
+    source.weighted = true;
+    source.weight[0] = 2;
+    source.weight[63] = 1;
+    char *base = mmap(NULL, CHUNKS * CHUNK, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    ck_assert_ptr_ne(base, MAP_FAILED);
+    for (size_t chunk = 0; chunk < CHUNKS; chunk++) {
+        int ret = tide_source_extend(&source, base, chunk * CHUNK, (chunk + 1) * CHUNK);
+        if (ret == -EPERM || ret == -ENOSYS)
+            return;
+        ck_assert_int_eq(ret, chunk % 3 < 2 ? 0 : -EINVAL);
+    }
+    ck_assert_int_eq(tide_source_extend(&source, base, 0, 2 * CHUNK), 0);
+    ck_assert_int_eq(tide_source_extend(&source, base, CHUNK, 3 * CHUNK), -EINVAL);
+    ck_assert_int_eq(tide_source_extend(&source, base, CHUNK, CHUNK), 0);
+}
+END_TEST
+
+START_TEST(promotion_needs_a_node_to_go_to)
+{
+    struct tide_source source;
+    ck_assert_int_eq(tide_source_open(&source, "near"), 0);
+    tide_source_tune(&source, true, TIDE_THP_NEVER);
+    ck_assert_ptr_null(source.migrate_why);
+    ck_assert_uint_eq(source.near, 0);
+    ck_assert_int_eq(source.thp, TIDE_THP_NEVER);
+    unsigned here = make_machine();
+    char text[32];
+    snprintf(text, sizeof text, "node:%u,%u", here + 7, here + 9);
+    ck_assert_int_eq(tide_source_open_below(&source, text, unit_root, &all), 0);
+    tide_source_tune(&source, false, TIDE_THP_DEFAULT);
+    ck_assert_ptr_null(source.migrate_why);
+    tide_source_tune(&source, true, TIDE_THP_DEFAULT);
+    ck_assert_ptr_nonnull(strstr(source.migrate_why, "several nodes"));
+    ck_assert_uint_eq(source.near, 0);
+    if (has_node(0) && tide_source_open(&source, "node:0") == 0) {
+        tide_source_tune(&source, true, TIDE_THP_DEFAULT);
+        ck_assert(source.near != 0 || source.migrate_why != NULL);
+    }
+}
+END_TEST
+
+START_TEST(securing_tells_where_pages_are)
+{
+    struct tide_source source;
+    char *base = mmap(NULL, 1 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    ck_assert_ptr_ne(base, MAP_FAILED);
+    if (!has_node(0) || tide_source_open(&source, "node:0") != 0)
+        return;
+    base[5000] = 9;
+    unsigned here = tide_topo_this_node();
+    int ret = tide_source_secure(&source, base, 1 << 20);
+    ck_assert(here != 0 || ret == 0 || ret == -ENOMEM);
+    ck_assert_int_eq(base[5000], 9);
+    source.nodes = (uint64_t)1 << 63;
+    ck_assert_int_eq(tide_source_secure(&source, base, 1 << 20), -ENOMEM);
+    ck_assert_int_eq(base[5000], 9);
+    ck_assert_int_eq(mprotect(base, 4096, PROT_NONE), 0);
+    ck_assert_int_eq(tide_source_secure(&source, base, 1 << 20), -ENOMEM);
 }
 END_TEST
 
@@ -120,11 +244,11 @@ START_TEST(only_the_own_node_is_near)
         char text[32];
         struct tide_source source;
         snprintf(text, sizeof text, "node:%u", here + rows[i].more);
-        ck_assert_int_eq(tide_source_open_below(&source, text, unit_root), rows[i].ret);
+        ck_assert_int_eq(tide_source_open_below(&source, text, unit_root, &all), rows[i].ret);
         ck_assert_int_eq(source.far, rows[i].far);
         ck_assert_int_eq(source.node, rows[i].ret == 0 ? (int)(here + rows[i].more) : -1);
         strcat(text, ",delay=5");
-        ck_assert_int_eq(tide_source_open_below(&source, text, unit_root), rows[i].ret);
+        ck_assert_int_eq(tide_source_open_below(&source, text, unit_root, &all), rows[i].ret);
         ck_assert_int_eq(source.far, rows[i].ret == 0);
     }
 }
@@ -347,6 +471,10 @@ int main(void)
         a_node_by_its_number,
         auto_is_the_nearest_node_without_processors,
         only_the_own_node_is_near,
+        lists_of_nodes,
+        shares_by_weight_alternate,
+        promotion_needs_a_node_to_go_to,
+        securing_tells_where_pages_are,
         an_absent_node_is_near_memory,
         delay_makes_any_source_far,
         what_names_no_source_is_near_memory,

@@ -67,7 +67,7 @@ START_TEST(one_node)
     ck_assert_uint_eq(node[0].free, 4096 * 1024);
     ck_assert(!on_node_0() || node[0].distance == 10);
     ck_assert_uint_eq(node[1].id, 0x55555555); /* nothing is written behind the last one */
-    ck_assert_int_eq(tide_topo_far_node(unit_root), -1);
+    ck_assert_int_eq(tide_topo_far_node(unit_root, UINT64_MAX), -1);
 }
 END_TEST
 
@@ -81,7 +81,7 @@ START_TEST(a_node_without_processors_is_far)
     ck_assert(!node[1].has_cpu && node[1].has_memory);
     ck_assert_uint_eq(node[1].total, 2000 * 1024);
     ck_assert(!on_node_0() || (node[0].distance == 10 && node[1].distance == 20));
-    ck_assert_int_eq(tide_topo_far_node(unit_root), 1);
+    ck_assert_int_eq(tide_topo_far_node(unit_root, UINT64_MAX), 1);
 }
 END_TEST
 
@@ -94,7 +94,7 @@ START_TEST(the_nearest_far_node_is_chosen)
     unit_put_node(1, 1000, 500, "21 10 17 39");
     unit_put_node(2, 1000, 500, "39 17 10 50");
     unit_put_node(3, 1000, 500, "17 39 50 10");
-    ck_assert_int_eq(tide_topo_far_node(unit_root), 3);
+    ck_assert_int_eq(tide_topo_far_node(unit_root, UINT64_MAX), 3);
 }
 END_TEST
 
@@ -113,7 +113,7 @@ START_TEST(ids_need_not_be_dense)
     ck_assert_uint_eq(node[3].id, 63);
     ck_assert_uint_eq(node[3].free, 3500 * 1024);
     ck_assert(!on_node_0() || (node[2].distance == 30 && node[3].distance == 20));
-    ck_assert(!on_node_0() || tide_topo_far_node(unit_root) == 63);
+    ck_assert(!on_node_0() || tide_topo_far_node(unit_root, UINT64_MAX) == 63);
     ck_assert(tide_topo_has_memory(unit_root, 63));
     ck_assert(!tide_topo_has_memory(unit_root, 2));
 }
@@ -139,7 +139,7 @@ START_TEST(no_files_no_nodes)
     errno = 4321;
     ck_assert_int_eq(tide_topo_read(unit_root, node, 2), 0);
     ck_assert_int_eq(tide_topo_read("/nowhere/at/all", node, 2), 0);
-    ck_assert_int_eq(tide_topo_far_node("/nowhere/at/all"), -1);
+    ck_assert_int_eq(tide_topo_far_node("/nowhere/at/all", UINT64_MAX), -1);
     ck_assert(!tide_topo_has_memory("/nowhere/at/all", 0));
     ck_assert_int_eq(errno, 4321);
 }
@@ -150,11 +150,11 @@ START_TEST(broken_lists_mean_no_knowledge)
     struct tide_node node[2];
     unit_put_lists("banana", "0", "0-1");
     ck_assert_int_eq(tide_topo_read(unit_root, node, 2), 0);
-    ck_assert_int_eq(tide_topo_far_node(unit_root), -1);
+    ck_assert_int_eq(tide_topo_far_node(unit_root, UINT64_MAX), -1);
     unit_put_lists("0-1", "0", "0-");
     unit_put_node(0, 1, 1, "10 20");
     unit_put_node(1, 1, 1, "20 10");
-    ck_assert_int_eq(tide_topo_far_node(unit_root), -1);
+    ck_assert_int_eq(tide_topo_far_node(unit_root, UINT64_MAX), -1);
     ck_assert(!tide_topo_has_memory(unit_root, 0));
     ck_assert_int_eq(tide_topo_read(unit_root, node, 2), 2);
     ck_assert(!node[0].has_memory && node[0].has_cpu);
@@ -169,12 +169,12 @@ START_TEST(unknown_processors_mean_no_far_node)
     unit_put_lists("0-1", "0", "0-1");
     unit_put_node(0, 1, 1, "10 20");
     unit_put_node(1, 1, 1, "20 10");
-    ck_assert_int_eq(tide_topo_far_node(unit_root), 1);
+    ck_assert_int_eq(tide_topo_far_node(unit_root, UINT64_MAX), 1);
     unit_put("has_cpu", "?\n");
-    ck_assert_int_eq(tide_topo_far_node(unit_root), -1);
+    ck_assert_int_eq(tide_topo_far_node(unit_root, UINT64_MAX), -1);
     snprintf(path, sizeof path, "%s/has_cpu", unit_root);
     ck_assert_int_eq(unlink(path), 0);
-    ck_assert_int_eq(tide_topo_far_node(unit_root), -1);
+    ck_assert_int_eq(tide_topo_far_node(unit_root, UINT64_MAX), -1);
 }
 END_TEST
 
@@ -193,7 +193,7 @@ START_TEST(broken_node_files_are_zeroes)
         ck_assert_uint_eq(node[i].free, 0);
         ck_assert(!on_node_0() || node[i].distance == 0);
     }
-    int far = tide_topo_far_node(unit_root);
+    int far = tide_topo_far_node(unit_root, UINT64_MAX);
     ck_assert(far == 1 || far == 2);
 }
 END_TEST
@@ -207,11 +207,11 @@ START_TEST(an_unknown_distance_is_not_the_nearest)
     unit_put_node(0, 7, 7, "10 20");
     unit_put_node(1, 7, 7, "20 10");
     unit_put_node(2, 7, 7, "30 30");
-    ck_assert_int_eq(tide_topo_far_node(unit_root), 1);
+    ck_assert_int_eq(tide_topo_far_node(unit_root, UINT64_MAX), 1);
     unit_put("node0/distance", "10 0 90\n");
-    ck_assert_int_eq(tide_topo_far_node(unit_root), 2);
+    ck_assert_int_eq(tide_topo_far_node(unit_root, UINT64_MAX), 2);
     unit_put("node0/distance", "%s", "");
-    ck_assert_int_eq(tide_topo_far_node(unit_root), 1);
+    ck_assert_int_eq(tide_topo_far_node(unit_root, UINT64_MAX), 1);
 }
 END_TEST
 

@@ -197,37 +197,6 @@ START_TEST(decommit_says_what_is_wrong)
 }
 END_TEST
 
-START_TEST(preferring_a_node_sets_the_policy)
-{
-    int mode = -1;
-    unsigned long mask[16] = {0};
-    char *base = tide_vmem_map(SIZE);
-    unsigned node = tide_topo_this_node();
-    int ret = tide_vmem_prefer_node(base, SIZE, node);
-    if (ret == -ENOSYS || ret == -EPERM)
-        return; /* a kernel without NUMA, or a container's filter */
-    ck_assert_int_eq(ret, 0);
-    ck_assert_int_eq(syscall(SYS_get_mempolicy, &mode, mask, 1024L, base, MPOL_F_ADDR), 0);
-    ck_assert_int_eq(mode, MPOL_PREFERRED);
-    for (unsigned i = 0; i < 16; i++)
-        ck_assert_uint_eq(mask[i], node / 64 == i ? 1ul << node % 64 : 0);
-    memset(base, 1, SIZE);
-}
-END_TEST
-
-START_TEST(absent_nodes_are_refused)
-{
-    char *base = tide_vmem_map(SIZE);
-    errno_set();
-    ck_assert_int_eq(tide_vmem_prefer_node(base, SIZE, 1024), -EINVAL);
-    ck_assert_int_eq(tide_vmem_prefer_node(base, SIZE, UINT_MAX), -EINVAL);
-    ck_assert_int_lt(tide_vmem_prefer_node(base, SIZE, 1023), 0);
-    ck_assert_int_lt(tide_vmem_prefer_node(base + 1, SIZE, 0), 0);
-    errno_kept();
-    memset(base, 1, SIZE); /* and the memory is none the worse */
-}
-END_TEST
-
 START_TEST(figures_of_the_machine)
 {
     for (int i = 0; i < 2; i++) /* the second answer is a kept one */
@@ -322,8 +291,6 @@ int main(void)
                                   remap_that_fails_leaves_the_mapping,
                                   decommitted_pages_are_gone_and_zero,
                                   decommit_says_what_is_wrong,
-                                  preferring_a_node_sets_the_policy,
-                                  absent_nodes_are_refused,
                                   figures_of_the_machine,
                                   the_limit_of_address_space,
                                   the_limit_of_locked_memory,

@@ -128,6 +128,19 @@ test_info_machines()
     TIDEPOOL_OPTIONS=mid=node:7 run info --sysfs="$TMP/two" --json
     has 'mid=node:7: rejected' '"what": "node 7"' \
         '"why": "it has no memory here; nodes with memory: 0,1"'
+    run info --sysfs="$TMP/two" --mems=0
+    says 'two nodes, one allowed: near' 0 out '^  Mid  *near: no memory node without processors for'
+    says '... and why not the far one' 0 out 'not taken *node 1: this process may not use it'
+    TIDEPOOL_OPTIONS=mid=node:1 run info --sysfs="$TMP/two" --mems=0 --json
+    has 'mid=node:1, not allowed' \
+        '"why": "this process may not use it (Mems_allowed_list: 0)"'
+    run info --sysfs="$TMP/two" --mems=x
+    says 'mems: no list' 2 err 'mems=x: no list of nodes'
+    TIDEPOOL_OPTIONS=mid=node:2*3+3*1 run info --sysfs="$TMP/four" --json
+    has 'four nodes, two by shares' '"source": "node:2*3+3*1"'
+    TIDEPOOL_OPTIONS=mid=node:3,5 run info --sysfs="$TMP/four" --json
+    has 'four nodes, two asked for, one without memory' '"what": "node 5"' \
+        '"why": "it has no memory here; nodes with memory: 0,2,3"'
     run info --sysfs="$TMP/four" --json
     json 'four nodes: valid JSON'
     has 'four nodes: all far ones' '"far_nodes": [' 2 3 ']'
@@ -149,7 +162,7 @@ test_info_machines()
 plain_decision()
 {
     sed -n '/"decision"/,$p' | sed -e '/"what": "dax/,+1d' -e '/"placing"/d' -e '/[{}]/d' \
-        -e '/refuses the memory policy/d' -e 's/,$//'
+        -e '/refuses the memory policy/d' -e 's/,$//' -e 's/: \[\]$/: [/' -e '/^ *\]$/d'
 }
 
 # The rules under --sysfs against the library's own: a made-up machine mounted over this one's.
@@ -166,7 +179,7 @@ test_info_mounted()
             TIDEPOOL_OPTIONS=$options "$TOOL" info --json --sysfs="$TMP/$machine" |
                 plain_decision >"$TMP/made-up"
             TIDEPOOL_OPTIONS=$options unshare -rm sh -c "
-                mount --bind '$TMP/$machine$below' $nodes && '$TOOL' info --json" |
+                mount --bind '$TMP/$machine$below' $nodes && '$TOOL' info --json --mems=0-63" |
                 plain_decision >"$TMP/mounted"
             if [[ -s $TMP/mounted ]] && diff "$TMP/made-up" "$TMP/mounted" >"$TMP/diff"; then
                 ok "decisions agree with the library: machine $machine, $options"

@@ -6,6 +6,7 @@
 #include "box/option.h"
 #include "box/purge.h"
 #include "box/report.h"
+#include "box/residency.h"
 #include "box/route.h"
 #include "box/source.h"
 #include "box/vmem.h"
@@ -277,6 +278,11 @@ TIDE_EXPORT int tide_stats_class(enum tide_tier tier, size_t index, struct tide_
     int ret = tide_report_class(tally, tier, index, out, block_size);
     api_tally_done(tally);
     return ret;
+}
+
+TIDE_EXPORT int tide_residency(enum tide_tier tier, uint64_t most, struct tide_residency *out)
+{
+    return tide_residency_read(tier, most, out);
 }
 
 TIDE_EXPORT int tide_stats_json(int fd)

@@ -5,7 +5,7 @@
  * threads:   any
  * invariant: monotone
  * uses:      sys
- * used by:   key, source
+ * used by:   key, source, residency
  * not here:  timers; the library has none
  * test:      tests/test_clock.c
  */

@@ -6,7 +6,7 @@
 #include "box/segment.h"
 #include "box/tiny.h"
 
-static struct tide_lock heap_lock;
+static struct tide_lock_apart heap_lock;
 static _Atomic(struct tide_heap *) heap_all;
 static struct tide_heap *heap_parked, *heap_spare; /* under heap_lock */
 static _Atomic(struct tide_heap *) heap_shared;
@@ -56,7 +56,7 @@ static struct tide_heap *heap_make(enum tide_heap_state state)
 
 struct tide_heap *tide_heap_birth(void)
 {
-    tide_lock_take(&heap_lock);
+    tide_lock_take(&heap_lock.lock);
     struct tide_heap *heap = heap_parked;
     if (heap != NULL) {
         heap_parked = heap->spare;
@@ -65,7 +65,7 @@ struct tide_heap *tide_heap_birth(void)
     } else {
         heap = heap_make(TIDE_HEAP_LIVE);
     }
-    tide_lock_drop(&heap_lock);
+    tide_lock_drop(&heap_lock.lock);
     return heap;
 }
 
@@ -73,11 +73,11 @@ static void heap_park(struct tide_heap *heap)
 {
     tide_remote_flush(&heap->outbox);
     tide_magazine_empty(&heap->cache);
-    tide_lock_take(&heap_lock);
+    tide_lock_take(&heap_lock.lock);
     heap_set_state(heap, TIDE_HEAP_PARKED);
     heap->spare = heap_parked;
     heap_parked = heap;
-    tide_lock_drop(&heap_lock);
+    tide_lock_drop(&heap_lock.lock);
 }
 
 void tide_heap_death(struct tide_heap *heap)
@@ -94,19 +94,19 @@ struct tide_heap *tide_heap_shared(void)
     struct tide_heap *heap = atomic_load_explicit(&heap_shared, memory_order_acquire);
     if (heap != NULL)
         return heap;
-    tide_lock_take(&heap_lock);
+    tide_lock_take(&heap_lock.lock);
     heap = atomic_load_explicit(&heap_shared, memory_order_relaxed);
     if (heap == NULL) {
         heap = heap_make(TIDE_HEAP_SHARED);
         atomic_store_explicit(&heap_shared, heap, memory_order_release);
     }
-    tide_lock_drop(&heap_lock);
+    tide_lock_drop(&heap_lock.lock);
     return heap;
 }
 
 struct tide_heap *tide_heap_found(void)
 {
-    tide_lock_take(&heap_lock);
+    tide_lock_take(&heap_lock.lock);
     struct tide_heap *heap = heap_spare;
     if (heap != NULL) {
         heap_spare = heap->spare;
@@ -114,7 +114,7 @@ struct tide_heap *tide_heap_found(void)
     } else {
         heap = heap_make(TIDE_HEAP_FIRST);
     }
-    tide_lock_drop(&heap_lock);
+    tide_lock_drop(&heap_lock.lock);
     return heap;
 }
 
@@ -130,11 +130,11 @@ void tide_heap_raze(struct tide_heap *heap)
     TIDE_RELAXED_SET(&pages->births, pages->births + 1);
     heap->cache.owner = owner;
     tide_lock_drop(&pages->lock);
-    tide_lock_take(&heap_lock);
+    tide_lock_take(&heap_lock.lock);
     heap_set_state(heap, TIDE_HEAP_SPARE);
     heap->spare = heap_spare;
     heap_spare = heap;
-    tide_lock_drop(&heap_lock);
+    tide_lock_drop(&heap_lock.lock);
 }
 
 struct heap_search {
@@ -180,11 +180,11 @@ bool tide_heap_holds(const struct tide_page *page, const void *block)
 void tide_heap_fork(enum tide_fork phase)
 {
     if (phase == TIDE_FORK_PREPARE)
-        tide_lock_take(&heap_lock);
+        tide_lock_take(&heap_lock.lock);
     for (struct tide_heap *heap = tide_heap_first(); heap != NULL; heap = heap->next)
         tide_lock_fork(&heap->pages.lock, phase);
     if (phase == TIDE_FORK_RELEASE) /* last: a heap that is new by now was not locked */
-        tide_lock_drop(&heap_lock);
+        tide_lock_drop(&heap_lock.lock);
 }
 
 void tide_heap_fork_child(const struct tide_cache *self)

@@ -9,7 +9,7 @@
 enum { LARGE_FIRST_SLOTS = 256, LARGE_CACHED = 16, LARGE_FREED = 1024 };
 
 /* Open addressing with linear probing; at most half full. All under large_lock. */
-static struct tide_lock large_lock;
+static struct tide_lock_apart large_lock;
 static struct tide_mapping *large_table;
 static size_t large_slots, large_live;
 static uint64_t large_bytes, large_taken;
@@ -19,7 +19,7 @@ static unsigned large_freed_next;
 
 void tide_large_fork(enum tide_fork phase)
 {
-    tide_lock_fork(&large_lock, phase);
+    tide_lock_fork(&large_lock.lock, phase);
 }
 
 size_t tide_large_run_max(void)
@@ -160,9 +160,9 @@ static size_t cached_release(size_t keep)
 
 size_t tide_large_release(size_t keep)
 {
-    tide_lock_take(&large_lock);
+    tide_lock_take(&large_lock.lock);
     size_t bytes = cached_release(keep);
-    tide_lock_drop(&large_lock);
+    tide_lock_drop(&large_lock.lock);
     return bytes;
 }
 
@@ -190,7 +190,7 @@ void *tide_large_map(size_t size, size_t align, uint32_t owner, bool *zeroed)
 {
     struct tide_mapping mapping = {0, 0, 0};
     size = tide_align_up(tide_max(size, 1), tide_vmem_page_size());
-    tide_lock_take(&large_lock);
+    tide_lock_take(&large_lock.lock);
     bool done = table_reserve();
     if (done) {
         *zeroed = !cached_take(size, align, &mapping);
@@ -206,17 +206,17 @@ void *tide_large_map(size_t size, size_t align, uint32_t owner, bool *zeroed)
         large_bytes += mapping.size;
         tide_stat_use(mapping.size);
     }
-    tide_lock_drop(&large_lock);
+    tide_lock_drop(&large_lock.lock);
     return done ? (void *)mapping.base : NULL;
 }
 
 bool tide_large_find(const void *p, struct tide_mapping *out)
 {
-    tide_lock_take(&large_lock);
+    tide_lock_take(&large_lock.lock);
     const struct tide_mapping *entry = table_find((uintptr_t)p);
     if (entry != NULL)
         *out = *entry;
-    tide_lock_drop(&large_lock);
+    tide_lock_drop(&large_lock.lock);
     return entry != NULL;
 }
 
@@ -232,14 +232,14 @@ static void large_forget(struct tide_mapping *entry)
 
 int tide_large_unmap(const void *p)
 {
-    tide_lock_take(&large_lock);
+    tide_lock_take(&large_lock.lock);
     struct tide_mapping *entry = table_find((uintptr_t)p);
     if (entry != NULL) {
         struct tide_mapping mapping = *entry;
         large_forget(entry);
         cached_put(&mapping);
     }
-    tide_lock_drop(&large_lock);
+    tide_lock_drop(&large_lock.lock);
     return entry != NULL ? 0 : -ENOENT;
 }
 
@@ -247,7 +247,7 @@ void *tide_large_remap(void *p, size_t size)
 {
     void *moved = NULL;
     size = tide_align_up(size, tide_vmem_page_size());
-    tide_lock_take(&large_lock);
+    tide_lock_take(&large_lock.lock);
     struct tide_mapping *entry = table_find((uintptr_t)p);
     if (entry != NULL)
         moved = tide_vmem_remap(p, entry->size, size);
@@ -261,38 +261,38 @@ void *tide_large_remap(void *p, size_t size)
         large_bytes += size;
         tide_stat_use(size);
     }
-    tide_lock_drop(&large_lock);
+    tide_lock_drop(&large_lock.lock);
     return moved;
 }
 
 bool tide_large_was_freed(const void *p, size_t *size)
 {
     bool found = false;
-    tide_lock_take(&large_lock);
+    tide_lock_take(&large_lock.lock);
     for (int i = 0; i < LARGE_FREED && !found; i++) {
         found = p != NULL && large_freed[i].base == (uintptr_t)p;
         *size = large_freed[i].size;
     }
-    tide_lock_drop(&large_lock);
+    tide_lock_drop(&large_lock.lock);
     return found;
 }
 
 bool tide_large_is_inside(const void *p, struct tide_mapping *out)
 {
     bool found = false;
-    tide_lock_take(&large_lock);
+    tide_lock_take(&large_lock.lock);
     for (size_t i = 0; i < large_slots && !found; i++) {
         found =
             large_table[i].base != 0 && (uintptr_t)p - large_table[i].base < large_table[i].size;
         *out = large_table[i];
     }
-    tide_lock_drop(&large_lock);
+    tide_lock_drop(&large_lock.lock);
     return found;
 }
 
 void tide_large_destroy(uint32_t owner)
 {
-    tide_lock_take(&large_lock);
+    tide_lock_take(&large_lock.lock);
     for (size_t i = 0; i < large_slots;) {
         struct tide_mapping mapping = large_table[i];
         if (mapping.base != 0 && mapping.owner == owner) {
@@ -302,14 +302,14 @@ void tide_large_destroy(uint32_t owner)
             i++;
         }
     }
-    tide_lock_drop(&large_lock);
+    tide_lock_drop(&large_lock.lock);
 }
 
 void tide_large_count(uint64_t *blocks, uint64_t *bytes, uint64_t *taken)
 {
-    tide_lock_take(&large_lock);
+    tide_lock_take(&large_lock.lock);
     *blocks = large_live;
     *bytes = large_bytes;
     *taken = large_taken;
-    tide_lock_drop(&large_lock);
+    tide_lock_drop(&large_lock.lock);
 }

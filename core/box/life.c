@@ -84,12 +84,12 @@ static void life_fork_prepare(void)
         tide_diag_fatal("fork called by a signal handler that interrupted the slow path of "
                         "malloc or free");
     life_fork_locks(TIDE_FORK_PREPARE);
-    atomic_store_explicit(&tide_lock_forker, (const void *)&errno, memory_order_relaxed);
+    atomic_store_explicit(&tide_lock_forker.thread, (const void *)&errno, memory_order_relaxed);
 }
 
 static void life_fork_parent(void)
 {
-    atomic_store_explicit(&tide_lock_forker, NULL, memory_order_relaxed);
+    atomic_store_explicit(&tide_lock_forker.thread, NULL, memory_order_relaxed);
     life_fork_locks(TIDE_FORK_RELEASE);
 }
 
@@ -124,7 +124,11 @@ static void life_open_mid(void)
         life_complain_mid(ret, &source);
     bool shadow = tide_option_values.header == TIDE_HEADER_SHADOW ||
                   (tide_option_values.header == TIDE_HEADER_AUTO && source.far);
+    tide_source_tune(&source, tide_option_values.migrate == TIDE_MIGRATE_KERNEL,
+                     (enum tide_thp)tide_option_values.thp);
     tide_segment_start(&source, shadow);
+    tide_segment_bound(tide_option_values.cap != 0 ? tide_option_values.cap : SIZE_MAX,
+                       tide_option_values.full == TIDE_FULL_FAIL);
 }
 
 void tide_life_start(void)

@@ -6,7 +6,7 @@
 #include "box/cpu.h"
 #include "box/sys.h"
 
-_Atomic(const void *) tide_lock_forker;
+struct tide_lock_forker tide_lock_forker;
 
 TIDE_COLD void tide_lock_wait_slow(struct tide_lock *lock)
 {

@@ -20,13 +20,20 @@ struct tide_lock {
     _Atomic uint32_t word; /* all threads */
 };
 
+/* A lock that all threads take, alone in its pair of lines (pairs are fetched together). */
+struct tide_lock_apart {
+    struct tide_lock lock;
+} __attribute__((aligned(2 * TIDE_LINE)));
+
 /* What a box does with its locks when the process forks. */
 enum tide_fork { TIDE_FORK_PREPARE, TIDE_FORK_RELEASE };
 
 /* While a thread forks it holds every lock. What it calls meanwhile (atfork handlers
  * of others) may take them again: for that thread, known by the address of its
  * errno, taking and dropping do nothing. NULL at all other times. */
-extern _Atomic(const void *) tide_lock_forker;
+extern struct tide_lock_forker {
+    _Atomic(const void *) thread;
+} __attribute__((aligned(2 * TIDE_LINE))) tide_lock_forker;
 
 void tide_lock_wait_slow(struct tide_lock *lock);
 void tide_lock_wake_slow(struct tide_lock *lock);
@@ -46,7 +53,7 @@ TIDE_INLINE void tide_lock_take(struct tide_lock *lock)
 
 TIDE_INLINE bool tide_lock_is_forker(void)
 {
-    const void *forker = atomic_load_explicit(&tide_lock_forker, memory_order_relaxed);
+    const void *forker = atomic_load_explicit(&tide_lock_forker.thread, memory_order_relaxed);
     return TIDE_UNLIKELY(forker != NULL) && forker == (const void *)&errno;
 }
 

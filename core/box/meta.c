@@ -5,7 +5,7 @@
 
 enum { META_CHUNK = 1 << 20 };
 
-static struct tide_lock meta_lock;
+static struct tide_lock_apart meta_lock;
 static char *meta_at, *meta_end; /* under meta_lock */
 static _Atomic size_t meta_bytes;
 
@@ -21,7 +21,7 @@ size_t tide_meta_bytes(void)
 
 void tide_meta_fork(enum tide_fork phase)
 {
-    tide_lock_fork(&meta_lock, phase);
+    tide_lock_fork(&meta_lock.lock, phase);
 }
 
 /* Opens a chunk with room for size bytes: a whole one, or less under a limit. */
@@ -48,11 +48,11 @@ void *tide_meta_take(size_t size)
         return NULL;
     size = tide_align_up(size, 2 * TIDE_LINE);
     void *taken = NULL;
-    tide_lock_take(&meta_lock);
+    tide_lock_take(&meta_lock.lock);
     if ((size_t)(meta_end - meta_at) >= size || meta_refill(size)) {
         taken = meta_at;
         meta_at += size;
     }
-    tide_lock_drop(&meta_lock);
+    tide_lock_drop(&meta_lock.lock);
     return taken;
 }

@@ -20,12 +20,16 @@
 
 enum tide_header { TIDE_HEADER_AUTO, TIDE_HEADER_INBAND, TIDE_HEADER_SHADOW };
 enum tide_foreign { TIDE_FOREIGN_ABORT, TIDE_FOREIGN_LEAK };
+enum tide_full { TIDE_FULL_SPILL, TIDE_FULL_FAIL };
+enum tide_migrate { TIDE_MIGRATE_PIN, TIDE_MIGRATE_KERNEL };
 
 enum { TIDE_OPTION_TEXT = 256 };
 
 struct tide_option_values {
     uint64_t tiny_max, cache, retain;
     uint64_t header, misuse, foreign; /* enum tide_header, tide_misuse, tide_foreign */
+    uint64_t cap;                     /* 0: none */
+    uint64_t full, migrate, thp;      /* enum tide_full, tide_migrate, tide_thp */
     uint64_t verbose, strict;
     char mid[TIDE_OPTION_TEXT];
     char stats_at_exit[TIDE_OPTION_TEXT];

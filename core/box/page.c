@@ -261,6 +261,29 @@ static void page_dress(const struct tide_page *page, void *const *blocks, unsign
     }
 }
 
+/* full=fail: blocks whose memory was given back have to be where the source wants them
+ * before anybody gets them. Returns how many of the first ones are; the others go back. */
+static unsigned page_secure(struct tide_page *page, void **blocks, unsigned n)
+{
+    size_t size = tide_vmem_page_size();
+    for (unsigned i = 0; i < n; i++) {
+        uintptr_t from = (uintptr_t)blocks[i] - page->lead;
+        uintptr_t to = tide_align_up(from + page->stride, size);
+        from = tide_align_down(from, size);
+        if (tide_source_secure(tide_segment_source(), (void *)from, to - from) == 0)
+            continue;
+        TIDE_STAT_ADD(mid_refused, 1);
+        for (unsigned k = i; k < n; k++) {
+            unsigned index = (unsigned)tide_page_index(page, (uintptr_t)blocks[k]);
+            _Atomic uint64_t *word = &tide_page_bits(page)[index / 64];
+            bits_set(word, bits_get(word) & ~((uint64_t)1 << index % 64));
+            page->hint = (uint16_t)tide_min(page->hint, index / 64);
+        }
+        return i;
+    }
+    return n;
+}
+
 /* Of Tiny no more than a system page of fresh blocks is taken at once: their marks
  * are written, which makes the memory resident. */
 static unsigned page_want_fresh(const struct tide_page *page, unsigned want)
@@ -276,6 +299,8 @@ static unsigned page_take(struct tide_pages *pages, struct tide_bin *bin, void *
 {
     struct tide_page *page = bin->head;
     unsigned old = page->used < page->bump ? page_take_old(page, out, want) : 0;
+    if (TIDE_UNLIKELY(page->purged && tide_page_window(page)->fail))
+        old = page_secure(page, out, old);
     unsigned got = old;
     if (old < want && page->bump < page->blocks && (old == 0 || page->kind != TIDE_KIND_TINY))
         got += page_take_fresh(page, out + old, page_want_fresh(page, want - old));
@@ -312,7 +337,8 @@ unsigned tide_page_refill(struct tide_pages *pages, enum tide_kind kind, unsigne
         if (bin->head == NULL && page_open(pages, kind, cls) == NULL)
             break;
         unsigned more = page_take(pages, bin, out + got, want - got, zeroed);
-        TIDE_CHECK(more > 0);
+        if (TIDE_UNLIKELY(more == 0)) /* full=fail, and memory that has gone elsewhere */
+            break;
         got += more;
     }
     bin->used += got;

@@ -73,7 +73,9 @@ struct tide_window {
     uint32_t words;         /* bitmap words per segment behind bits; 0: never needed */
     uint32_t delay;         /* ns, when mode has TIDE_MODE_MODEL */
     uint8_t mode, shift, kind;
+    bool fail; /* pages must lie where the source wants them, or not be handed out */
     uintptr_t base;
+    size_t far;      /* bytes from base that the source has placed; under the segment lock */
     size_t reserved; /* bytes from base */
     size_t segments; /* committed ones; under the segment lock of the kind */
     size_t next;     /* first one never taken; same lock */
@@ -92,7 +94,7 @@ struct tide_arena {
     uintptr_t base;
     _Atomic size_t size;
     struct tide_page *pages;
-};
+} __attribute__((aligned(2 * TIDE_LINE))); /* read by every free: nobody else's line */
 
 extern struct tide_arena tide_arena;
 

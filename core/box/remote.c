@@ -6,12 +6,15 @@
 
 _Static_assert(sizeof(struct tide_batch) == 512, "a batch is eight lines");
 
-static struct tide_lock remote_pool_lock;
-static struct tide_batch *remote_pool; /* empty batches, under remote_pool_lock */
+/* Empty batches, under the lock. Every thread that frees for others writes here. */
+static struct remote_pool {
+    struct tide_lock lock;
+    struct tide_batch *head;
+} __attribute__((aligned(2 * TIDE_LINE))) remote_pool;
 
 void tide_remote_fork(enum tide_fork phase)
 {
-    tide_lock_fork(&remote_pool_lock, phase);
+    tide_lock_fork(&remote_pool.lock, phase);
 }
 
 /* The owner that a batch is for, or NULL when it is gone. */
@@ -25,11 +28,11 @@ static struct tide_pages *remote_owner(const struct tide_batch *batch)
 
 static struct tide_batch *remote_batch_take(uint32_t owner, uint64_t births)
 {
-    tide_lock_take(&remote_pool_lock);
-    struct tide_batch *batch = remote_pool;
+    tide_lock_take(&remote_pool.lock);
+    struct tide_batch *batch = remote_pool.head;
     if (batch != NULL)
-        remote_pool = batch->next;
-    tide_lock_drop(&remote_pool_lock);
+        remote_pool.head = batch->next;
+    tide_lock_drop(&remote_pool.lock);
     if (batch == NULL)
         batch = tide_meta_take(sizeof *batch);
     if (batch == NULL)
@@ -45,10 +48,10 @@ static struct tide_batch *remote_batch_take(uint32_t owner, uint64_t births)
 static void remote_batch_return(struct tide_batch *batch)
 {
     TIDE_RELAXED_SET(&batch->count, 0);
-    tide_lock_take(&remote_pool_lock);
-    batch->next = remote_pool;
-    remote_pool = batch;
-    tide_lock_drop(&remote_pool_lock);
+    tide_lock_take(&remote_pool.lock);
+    batch->next = remote_pool.head;
+    remote_pool.head = batch;
+    tide_lock_drop(&remote_pool.lock);
 }
 
 bool tide_remote_drain(struct tide_pages *pages)

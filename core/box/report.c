@@ -8,6 +8,7 @@
 #include "box/life.h"
 #include "box/meta.h"
 #include "box/option.h"
+#include "box/residency.h"
 #include "box/segment.h"
 #include "box/stat.h"
 #include "box/vmem.h"
@@ -121,6 +122,9 @@ void tide_report_stats(const struct tide_tally *tally, struct tide_stats *out)
     out->foreign_leaks = TIDE_STAT_GET(foreign_leaks);
     out->misuses = tide_diag_misuses();
     out->mid_spills = TIDE_STAT_GET(mid_spills);
+    out->mid_refused = TIDE_STAT_GET(mid_refused);
+    out->mid_far_bytes = TIDE_STAT_GET(mid_far);
+    out->mid_near_bytes = TIDE_STAT_GET(mid_near);
 }
 
 int tide_report_class(const struct tide_tally *tally, enum tide_tier tier, size_t index,
@@ -243,6 +247,35 @@ static void json_events(struct tide_text *text, const struct tide_stats *stats)
     json_number(text, "foreign_leaks", stats->foreign_leaks);
     json_number(text, "misuses", stats->misuses);
     json_number(text, "mid_spills", stats->mid_spills);
+    json_number(text, "mid_refused", stats->mid_refused);
+    json_number(text, "mid_far_bytes", stats->mid_far_bytes);
+    json_number(text, "mid_near_bytes", stats->mid_near_bytes);
+}
+
+/* Where Mid's pages are, when it matters: a sample. */
+static void json_residency(struct tide_text *text)
+{
+    enum { SAMPLE = 4096 };
+    struct tide_residency found;
+    if (tide_segment_source()->node < 0 || tide_residency_read(TIDE_TIER_MID, SAMPLE, &found) != 0)
+        return;
+    tide_text_add(text, ",\"mid_residency\":{\"pages\":");
+    tide_text_number(text, found.pages, 10);
+    json_number(text, "asked", found.asked);
+    json_number(text, "resident", found.resident);
+    json_number(text, "error_permille", found.error_permille);
+    tide_text_add(text, ",\"nodes\":{");
+    const char *before = "\"";
+    for (unsigned i = 0; i < TIDE_RESIDENCY_NODES; i++) {
+        if (found.node[i] == 0)
+            continue;
+        tide_text_add(text, before);
+        tide_text_number(text, i, 10);
+        tide_text_add(text, "\":");
+        tide_text_number(text, found.node[i], 10);
+        before = ",\"";
+    }
+    tide_text_add(text, "}}");
 }
 
 static void report_json(struct tide_text *text)
@@ -269,6 +302,7 @@ static void report_json(struct tide_text *text)
     json_tier(text, tally, "mid", TIDE_TIER_MID, &stats.mid);
     json_tier(text, tally, "large", TIDE_TIER_LARGE, &stats.large);
     json_events(text, &stats);
+    json_residency(text);
     tide_text_add(text, "}\n");
     tide_vmem_unmap(tally, sizeof *tally);
 }

@@ -4,6 +4,7 @@
 #include "box/cpu.h"
 #include "box/diag.h"
 #include "box/meta.h"
+#include "box/numa.h"
 #include "box/stat.h"
 #include "box/vmem.h"
 
@@ -20,17 +21,19 @@ static const struct segment_shape {
 };
 
 /* The free segments of one kind. Dirty ones are kept in the order in which they
- * became free: taken from the head (warm), decommitted from the tail. */
+ * became free: taken from the head (warm), decommitted from the tail. Of the clean ones
+ * those that a far source placed are taken first. */
 struct segment_pool {
     struct tide_lock lock;
-    struct tide_page *dirty, *oldest, *clean;
+    struct tide_page *dirty, *oldest, *clean, *clean_near;
     unsigned window; /* the one that is being filled, once there is one */
     bool opened;
-};
+} __attribute__((aligned(2 * TIDE_LINE)));
 
 static struct segment_pool segment_pool[TIDE_KINDS];
 static struct tide_source segment_mid = {.ops = &tide_source_near, .node = -1};
-static bool segment_shadow_on;
+static bool segment_shadow_on, segment_fail;
+static size_t segment_cap = SIZE_MAX, segment_far_used; /* under segment_window_lock */
 static struct tide_lock segment_window_lock; /* the arena, and the slots of further windows */
 static _Atomic size_t segment_retain = 4 << 20;
 
@@ -38,6 +41,12 @@ void tide_segment_start(const struct tide_source *mid, bool shadow)
 {
     segment_mid = *mid;
     segment_shadow_on = shadow;
+}
+
+void tide_segment_bound(size_t cap, bool fail)
+{
+    segment_cap = cap;
+    segment_fail = fail;
 }
 
 const struct tide_source *tide_segment_source(void)
@@ -135,6 +144,46 @@ static uint8_t segment_mode(enum tide_kind kind)
     return kind == TIDE_KIND_MIDAL ? tide_segment_mid_mode() & TIDE_MODE_MODEL : 0;
 }
 
+/* Is there a far memory, or a model of one, to fill and to overflow? */
+static bool segment_wants_far(void)
+{
+    return segment_mid.node >= 0 || segment_mid.far;
+}
+
+/* Hands a window of Mid to the source, unless the cap is used up already. */
+static void segment_place(struct tide_window *window)
+{
+    void *area = (void *)window->base;
+    if (segment_mid.thp != TIDE_THP_DEFAULT)
+        tide_numa_huge(area, window->reserved, segment_mid.thp == TIDE_THP_ALWAYS);
+    bool room = segment_fail || segment_far_used < segment_cap;
+    if (segment_wants_far() && room && tide_source_place(&segment_mid, area, window->reserved) == 0)
+        window->far = window->reserved;
+    window->fail = segment_fail && segment_mid.node >= 0 && window->far != 0;
+}
+
+/* How many of `step` further segments the cap allows. Where it allows none the rest of
+ * the window becomes near memory, or stays closed with full=fail. */
+static size_t segment_within_cap(struct tide_window *window, size_t step)
+{
+    size_t at = window->segments << window->shift;
+    if (!segment_is_mid(window->kind) || segment_cap == SIZE_MAX || at >= window->far)
+        return step;
+    tide_lock_take(&segment_window_lock);
+    size_t left = (segment_cap - tide_min(segment_far_used, segment_cap)) >> window->shift;
+    if (left > 0) {
+        step = 1;
+        segment_far_used += (size_t)1 << window->shift;
+    } else if (segment_fail) {
+        step = 0;
+    } else {
+        window->far = at;
+        tide_numa_place((char *)window->base + at, window->reserved - at, TIDE_NUMA_DEFAULT, 0, 0);
+    }
+    tide_lock_drop(&segment_window_lock);
+    return step;
+}
+
 /* Writes down a window whose parts are reserved. */
 static void segment_describe(unsigned index, enum tide_kind kind, char *area,
                              const struct segment_plan *plan, char *pages, char *rest)
@@ -151,8 +200,8 @@ static void segment_describe(unsigned index, enum tide_kind kind, char *area,
     window->words = segment_shape[kind].words;
     window->mode = segment_mode(kind);
     window->delay = segment_mid.delay;
-    if (segment_is_mid(kind) && tide_source_place(&segment_mid, area, plan->area) != 0)
-        TIDE_STAT_ADD(mid_spills, 1);
+    if (segment_is_mid(kind))
+        segment_place(window);
 }
 
 /* Reserves a window of `kind` into slot `index`; false when there is no room. */
@@ -260,7 +309,8 @@ static bool segment_grow(struct tide_window *window)
     size_t bits = window->words * sizeof(uint64_t);
     size_t shadow = ((size_t)1 << window->shift >> TIDE_SHADOW_SHIFT) * sizeof(uint64_t);
     step = tide_min(step, ((size_t)64 << 20 >> window->shift) + 1);
-    for (step = tide_min(step, all - have); step > 0; step /= 2) {
+    step = segment_within_cap(window, tide_min(step, all - have));
+    for (; step > 0; step /= 2) {
         size_t now = have + step;
         if (tide_vmem_commit((char *)window->base + (have << window->shift),
                              step << window->shift) != 0)
@@ -271,6 +321,9 @@ static bool segment_grow(struct tide_window *window)
         if (window->shadow != NULL &&
             !segment_commit_table(window->shadow, have * shadow, now * shadow))
             return false;
+        if (segment_is_mid(window->kind))
+            tide_source_extend(&segment_mid, (void *)window->base, have << window->shift,
+                               tide_min(now << window->shift, window->far));
         window->segments = now;
         atomic_store_explicit(&window->span,
                               (now << window->shift) - segment_shape[window->kind].lead,
@@ -308,27 +361,84 @@ static void segment_unlink_dirty(struct segment_pool *pool, struct tide_page *pa
     TIDE_STAT_SUB(retained, page->dirty);
 }
 
+/* Did the source place this segment? */
+static bool segment_is_far(const struct tide_page *page)
+{
+    const struct tide_window *window = tide_page_window(page);
+    return tide_page_base(page) - window->base < window->far;
+}
+
+/* Takes one off the free lists; NULL when they are empty. */
+static struct tide_page *segment_again(struct segment_pool *pool)
+{
+    struct tide_page *page = pool->dirty;
+    if (page != NULL) {
+        segment_unlink_dirty(pool, page);
+        return page;
+    }
+    struct tide_page **list = pool->clean != NULL ? &pool->clean : &pool->clean_near;
+    page = *list;
+    if (page != NULL)
+        *list = page->next;
+    return page;
+}
+
+static void segment_put_clean(struct segment_pool *pool, struct tide_page *page)
+{
+    struct tide_page **list = segment_is_far(page) ? &pool->clean : &pool->clean_near;
+    page->next = *list;
+    *list = page;
+}
+
+/* full=fail: brings the whole segment in and looks where it is. What lies elsewhere goes
+ * back, and nobody gets the segment. */
+static bool segment_secure(struct segment_pool *pool, struct tide_page *page)
+{
+    size_t size = (size_t)1 << segment_shape[page->kind].shift;
+    void *base = (void *)tide_page_base(page);
+    if (tide_source_secure(&segment_mid, base, size) == 0) {
+        page->dirty = (uint32_t)size;
+        return true;
+    }
+    TIDE_STAT_ADD(mid_refused, 1);
+    page->zeroed = tide_segment_decommit((uintptr_t)base, size) == 0;
+    tide_lock_take(&pool->lock);
+    segment_put_clean(pool, page);
+    tide_lock_drop(&pool->lock);
+    return false;
+}
+
+/* The books of Mid, when a segment is taken or comes back. */
+static void segment_count_mid(const struct tide_page *page, bool taken)
+{
+    uint64_t size = (uint64_t)1 << segment_shape[page->kind].shift;
+    bool far = segment_is_far(page);
+    if (!segment_is_mid(page->kind))
+        return;
+    atomic_fetch_add_explicit(far ? &tide_stat.mid_far : &tide_stat.mid_near, taken ? size : -size,
+                              memory_order_relaxed);
+    if (taken && !far && segment_wants_far())
+        TIDE_STAT_ADD(mid_spills, 1);
+}
+
 struct tide_page *tide_segment_take(enum tide_kind kind)
 {
     struct segment_pool *pool = &segment_pool[kind];
     tide_lock_take(&pool->lock);
-    struct tide_page *page = pool->dirty;
-    if (page != NULL) {
-        segment_unlink_dirty(pool, page);
-    } else if (pool->clean != NULL) {
-        page = pool->clean;
-        pool->clean = page->next;
-    } else {
+    struct tide_page *page = segment_again(pool);
+    if (page == NULL)
         page = segment_fresh(pool, kind);
-    }
     tide_lock_drop(&pool->lock);
-    if (page != NULL) {
-        page->next = page->prev = NULL;
-        page->bump = page->used = page->hint = page->purge_at = 0;
-        page->limit = page->slack = 0;
-        page->purged = 0;
-        tide_stat_use((size_t)1 << segment_shape[kind].shift);
-    }
+    if (page == NULL)
+        return NULL;
+    if (tide_page_window(page)->fail && segment_is_far(page) && !segment_secure(pool, page))
+        return NULL;
+    page->next = page->prev = NULL;
+    page->bump = page->used = page->hint = page->purge_at = 0;
+    page->limit = page->slack = 0;
+    page->purged = 0;
+    tide_stat_use((size_t)1 << segment_shape[kind].shift);
+    segment_count_mid(page, true);
     return page;
 }
 
@@ -352,8 +462,7 @@ static size_t segment_evict(struct segment_pool *pool)
     page->zeroed = tide_segment_decommit(tide_page_base(page),
                                          (size_t)1 << segment_shape[page->kind].shift) == 0;
     page->dirty = page->zeroed ? 0 : page->dirty;
-    page->next = pool->clean;
-    pool->clean = page;
+    segment_put_clean(pool, page);
     return page->zeroed ? bytes : 0;
 }
 
@@ -362,6 +471,7 @@ void tide_segment_give(struct tide_page *page)
     struct segment_pool *pool = &segment_pool[page->kind];
     atomic_store_explicit(&page->owner, 0, memory_order_relaxed);
     TIDE_STAT_SUB(used, (size_t)1 << segment_shape[page->kind].shift);
+    segment_count_mid(page, false);
     tide_lock_take(&pool->lock);
     page->zeroed = 0;
     page->prev = NULL;

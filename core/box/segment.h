@@ -5,7 +5,7 @@
  * threads:   any, under one lock per kind
  * invariant: a segment is lent (owner != 0), free and dirty, free and clean, or
  *            behind the frontier; dirty ones count in stat.retained
- * uses:      pagemap, source, vmem, stat
+ * uses:      pagemap, source, vmem, numa, stat
  * used by:   page, purge, large (for the budget)
  * not here:  blocks (page)
  * test:      tests/test_segment.c
@@ -21,6 +21,11 @@
 /* Sets the source of both Mid kinds and whether Mid words go to the shadow;
  * before the first segment of Mid is taken. */
 void tide_segment_start(const struct tide_source *mid, bool shadow);
+
+/* At most `cap` bytes of Mid's windows are placed by the source; what comes after is near
+ * memory, or with `fail` refused. With `fail` every page of a segment is on the source's
+ * nodes when the segment is taken. Also before the first one. */
+void tide_segment_bound(size_t cap, bool fail);
 
 const struct tide_source *tide_segment_source(void);
 bool tide_segment_shadow(void);

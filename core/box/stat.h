@@ -23,13 +23,16 @@
     X(used)           /* gauge: bytes in use by segments and mappings */                           \
     X(remote_batches) /* batches handed to other heaps */                                          \
     X(foreign_leaks)  /* foreign pointers ignored */                                               \
-    X(mid_spills)     /* Mid windows that the source could not place */
+    X(mid_spills)     /* segments of Mid taken from near memory: cap=, or no placing */            \
+    X(mid_refused)    /* segments of Mid refused under full=fail */                                \
+    X(mid_far)        /* gauge: bytes of Mid's segments in use that the source placed */           \
+    X(mid_near)       /* gauge: bytes of those it did not place */
 
 struct tide_stat {
 #define X(name) _Atomic uint64_t name;
     TIDE_STATS(X)
 #undef X
-};
+} __attribute__((aligned(2 * TIDE_LINE)));
 
 extern struct tide_stat tide_stat;
 

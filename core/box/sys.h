@@ -5,7 +5,7 @@
  * threads:   any
  * invariant: errno is never touched; failure is a return value in -4095..-1
  * uses:      def
- * used by:   cpu's siblings only (vmem, file, clock, lock)
+ * used by:   its lower neighbours only (vmem, numa, file, clock, lock)
  * not here:  what a call means
  * test:      tests/test_vmem.c, tests/test_file.c (through their users)
  *

@@ -145,7 +145,7 @@ static bool topo_nearer(const struct tide_node *a, const struct tide_node *b)
     return a->distance != 0 && (b->distance == 0 || a->distance < b->distance);
 }
 
-int tide_topo_far_node(const char *root)
+int tide_topo_far_node(const char *root, uint64_t allowed)
 {
     uint64_t memory = topo_mask(root, "has_memory");
     if ((memory & (memory - 1)) == 0)
@@ -156,7 +156,7 @@ int tide_topo_far_node(const char *root)
     int count = tide_topo_read(root, nodes, TIDE_TOPO_NODES);
     const struct tide_node *best = NULL;
     for (int i = 0; i < count; i++)
-        if (nodes[i].has_memory && !nodes[i].has_cpu &&
+        if (nodes[i].has_memory && !nodes[i].has_cpu && (allowed >> nodes[i].id & 1) != 0 &&
             (best == NULL || topo_nearer(&nodes[i], best)))
             best = &nodes[i];
     return best == NULL ? -1 : (int)best->id;

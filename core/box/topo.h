@@ -31,8 +31,9 @@ int tide_topo_parse_list(const char *text, uint64_t *mask);
  * information (no sysfs). `root` replaces /sys/devices/system/node, for tests. */
 int tide_topo_read(const char *root, struct tide_node *nodes, int max);
 
-/* The nearest node that has memory and no processor; -1 when there is none. */
-int tide_topo_far_node(const char *root);
+/* The nearest node among those of the mask that has memory and no processor; -1 when
+ * there is none. */
+int tide_topo_far_node(const char *root, uint64_t allowed);
 
 /* True when the kernel lists `node` as one with memory. */
 bool tide_topo_has_memory(const char *root, unsigned node);

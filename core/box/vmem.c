@@ -1,7 +1,6 @@
 /* vmem.c - see vmem.h */
 #include "box/vmem.h"
 
-#include <linux/mempolicy.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -62,17 +61,6 @@ void *tide_vmem_remap(void *base, size_t old_size, size_t new_size)
 int tide_vmem_decommit(void *base, size_t size)
 {
     return (int)tide_sys3(SYS_madvise, (long)base, (long)size, MADV_DONTNEED);
-}
-
-int tide_vmem_prefer_node(void *base, size_t size, unsigned node)
-{
-    enum { BITS = 8 * sizeof(unsigned long), WORDS = 1024 / BITS };
-    unsigned long mask[WORDS] = {0};
-    if (node >= WORDS * BITS)
-        return -EINVAL;
-    mask[node / BITS] = 1UL << (node % BITS);
-    return (int)tide_sys6(SYS_mbind, (long)base, (long)size, MPOL_PREFERRED, (long)mask,
-                          (long)node + 2, 0);
 }
 
 size_t tide_vmem_page_size(void)

@@ -39,10 +39,6 @@ void *tide_vmem_remap(void *base, size_t old_size, size_t new_size);
  * Fails (-EINVAL) on locked memory. */
 int tide_vmem_decommit(void *base, size_t size);
 
-/* Asks for the pages of a range to come from `node` while it has room
- * (MPOL_PREFERRED: never a kill when the node is full). */
-int tide_vmem_prefer_node(void *base, size_t size, unsigned node);
-
 /* Bytes in a page. */
 size_t tide_vmem_page_size(void);
 

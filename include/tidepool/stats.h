@@ -40,7 +40,12 @@ struct tide_stats {
     uint64_t remote_batches; /* batches of blocks freed by other threads */
     uint64_t foreign_leaks;  /* foreign pointers ignored (option foreign=) */
     uint64_t misuses;        /* misuse that did not abort (option misuse=) */
-    uint64_t mid_spills;     /* windows of Mid that the source could not place */
+    uint64_t mid_spills;     /* segments (512 KiB) of Mid that had to come from near memory: the
+                              * option cap=, or a source that could not be used */
+    uint64_t mid_refused;    /* segments refused with full=fail */
+    uint64_t mid_far_bytes;  /* of Mid's segments in use, what the source placed; where its pages
+                              * are in fact is what tide_residency tells */
+    uint64_t mid_near_bytes; /* of Mid's segments in use, the rest */
 };
 
 /* Fills *out. Takes every heap's slow-path lock for a moment. Returns 0. */
@@ -50,6 +55,24 @@ int tide_stats(struct tide_stats *out);
  * of a block). 0, or -ENOENT behind the last class, -EINVAL for a bad tier. */
 int tide_stats_class(enum tide_tier tier, size_t index, struct tide_tier_stats *out,
                      size_t *block_size);
+
+enum { TIDE_RESIDENCY_NODES = 64 };
+
+/* Where the pages of a tier are, as the kernel says. */
+struct tide_residency {
+    uint64_t pages;                      /* system pages of the tier's address space in use */
+    uint64_t asked;                      /* how many of them the kernel was asked about */
+    uint64_t resident;                   /* of these: have memory */
+    uint64_t node[TIDE_RESIDENCY_NODES]; /* of these: on node N */
+    uint32_t error_permille; /* in 19 of 20 samples a node's share of `asked` is off by at most
+                              * so many thousandths (1 / sqrt(asked)); 0: all pages were asked */
+};
+
+/* Fills *out for the tier, from a random sample of at most `most` pages (0: of all pages).
+ * Asks the kernel (move_pages), about 50 ns a page. 0, -EINVAL for a bad tier, or the
+ * kernel's refusal (-EPERM, -ENOSYS). The library's cache of freed large mappings and
+ * blocks above 1 MiB are not looked at. Safe from any thread. */
+int tide_residency(enum tide_tier tier, uint64_t most, struct tide_residency *out);
 
 /* Writes the same as one JSON object and a newline to the descriptor. Uses no
  * heap memory. 0, or -errno of the failing write. */

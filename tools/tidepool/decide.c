@@ -49,7 +49,8 @@ static void decide_source(struct decision *decision, const struct settings *sett
     if (mid != NULL && mid->error == -EINVAL && mid->value != NULL &&
         strlen(mid->value) < sizeof decision->asked)
         snprintf(decision->asked, sizeof decision->asked, "%s", mid->value);
-    decision->error = tide_source_open_below(&decision->mid, decision->asked, machine->root);
+    decision->error = tide_source_open_below(&decision->mid, decision->asked, machine->root,
+                                             machine->allowed_given ? &machine->allowed : NULL);
 }
 
 /* Tries the source's policy on some address space: a container may forbid the call. */
@@ -80,10 +81,13 @@ static void reject_node(struct decision *decision, const struct machine *machine
     bool is_auto = strncmp(decision->asked, "auto", 4) == 0;
     char what[32];
     snprintf(what, sizeof what, "node %u", node->id);
-    if (node == taken)
+    if (node == taken || (decision->mid.nodes >> node->id & 1) != 0)
         return;
     if (!node->has_memory)
         reject(decision, what, "it has no memory");
+    else if (!machine_may_use(machine, node->id))
+        reject(decision, what, "this process may not use it (Mems_allowed_list: %s)",
+               machine->mems_allowed);
     else if (!is_auto && machine_is_far(node))
         reject(decision, what, "far memory, but mid=%s asks for something else", decision->asked);
     else if (is_auto && node->has_cpu && taken != NULL)
@@ -107,22 +111,37 @@ static void reject_device(struct decision *decision, const struct dax_device *de
         reject(decision, device->name, "mode %s: it serves no memory to malloc", device->mode);
 }
 
-static void list_rejected(struct decision *decision, const struct machine *machine)
+/* Nodes that were asked for and are not there. */
+static void reject_absent(struct decision *decision, const struct machine *machine)
 {
     char what[80], nodes[MACHINE_WORD];
     machine_memory_nodes(machine, nodes, sizeof nodes);
-    if (decision->error == -ENODEV) {
-        snprintf(what, sizeof what, "node %d", atoi(decision->asked + strlen("node:")));
-        reject(decision, what, "it has no memory here; nodes with memory: %s",
-               nodes[0] != '\0' ? nodes : "the kernel names none");
-    } else if (decision->error != 0) {
+    const char *at = decision->asked + strlen("node:");
+    while (*at >= '0' && *at <= '9') {
+        char *end;
+        long id = strtol(at, &end, 10);
+        const struct tide_node *node = machine_node(machine, (int)id);
+        snprintf(what, sizeof what, "node %ld", id);
+        if (node == NULL || !node->has_memory)
+            reject(decision, what, "it has no memory here; nodes with memory: %s",
+                   nodes[0] != '\0' ? nodes : "the kernel names none");
+        if (*end == '*')
+            strtol(end + 1, &end, 10);
+        at = end + (*end == ',' || *end == '+');
+    }
+}
+
+static void list_rejected(struct decision *decision, const struct machine *machine)
+{
+    char what[80];
+    if (decision->error == -ENODEV)
+        reject_absent(decision, machine);
+    if (decision->error == -EINVAL) {
         snprintf(what, sizeof what, "mid=%.60s", decision->asked);
         reject(decision, what, "it names no source");
     }
     for (int i = 0; i < machine->nodes; i++)
-        if (decision->error != -ENODEV ||
-            (int)machine->node[i].id != atoi(decision->asked + strlen("node:")))
-            reject_node(decision, machine, &machine->node[i]);
+        reject_node(decision, machine, &machine->node[i]);
     for (int i = 0; i < machine->devices; i++)
         reject_device(decision, &machine->dax[i]);
 }
@@ -152,10 +171,6 @@ static void add_notes(struct decision *decision, const struct machine *machine)
     const struct tide_node *node = machine_node(machine, id);
     if (node != NULL && node->has_cpu)
         note(decision, "node %d has processors: it is near memory for those that run there", id);
-    if (id >= 0 && !machine_may_use(machine, id))
-        note(decision,
-             "this process may use the nodes %s only (Mems_allowed_list): Mid gets near memory",
-             machine->mems_allowed);
     if (decision->mid.delay != 0)
         note(decision, "delay=%u is a model: results are no measurement of real far memory",
              decision->mid.delay);

@@ -3,13 +3,14 @@
 
 static const struct flag info_flags[] = {{"json", FLAG_PLAIN, false},
                                          {"help", FLAG_PLAIN, false},
+                                         {"mems", FLAG_VALUE, false},
                                          {"sysfs", FLAG_VALUE, true}}; /* instead of /sys: tests */
 
 static void info_help(void)
 {
     fputs("tidepool info - what memory there is, what the library would use, and why\n"
           "\n"
-          "usage: tidepool info [--json]\n"
+          "usage: tidepool info [--json] [--mems=LIST]\n"
           "\n"
           "Shows the memory nodes, the dax devices, the limits of this process, and the decision\n"
           "that the library would make here with the current TIDEPOOL_OPTIONS. To see another:\n"
@@ -19,6 +20,9 @@ static void info_help(void)
           "them, and near memory when there is none. Tiny and Large are always near. What cannot\n"
           "be had (a node without memory, a refused policy) is replaced by near memory.\n"
           "The numactl command shown places *all* of a program's memory like Mid.\n"
+          "\n"
+          "--mems=LIST decides as for a process that may use these nodes only (cpusets, "
+          "containers).\n"
           "\n"
           "--json writes one object. Bytes are numbers; null means none, unlimited or not known.\n"
           "  version, kernel        text; page_size: bytes\n"
@@ -56,8 +60,8 @@ static void info_collect(struct info *info)
 static int info_run(int argc, char **argv)
 {
     static struct info info;
-    struct flags flags = {"info", info_flags, 3, argv + 1, NULL};
-    const char *sysfs = NULL;
+    struct flags flags = {"info", info_flags, 4, argv + 1, NULL};
+    const char *sysfs = NULL, *mems = NULL;
     bool json = false;
     int flag;
     (void)argc;
@@ -68,6 +72,8 @@ static int info_run(int argc, char **argv)
         }
         if (flag == 0)
             json = true;
+        else if (flag == 2)
+            mems = flags.value;
         else
             sysfs = flags.value;
     }
@@ -77,7 +83,7 @@ static int info_run(int argc, char **argv)
         complain("info", "unexpected argument '%s'", *flags.at);
         return EXIT_USAGE;
     }
-    if (!machine_read(&info.machine, sysfs))
+    if (!machine_read(&info.machine, sysfs, mems))
         return EXIT_USAGE;
     info_collect(&info);
     if (json)

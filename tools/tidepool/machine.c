@@ -59,13 +59,9 @@ void machine_memory_nodes(const struct machine *machine, char *buf, size_t size)
                                      machine->node[i].id);
 }
 
-bool machine_may_use(const struct machine *machine, int id)
+bool machine_may_use(const struct machine *machine, unsigned id)
 {
-    uint64_t mask;
-    if (machine->mems_allowed[0] == '\0' || id >= 64 ||
-        tide_topo_parse_list(machine->mems_allowed, &mask) != 0)
-        return true;
-    return mask >> id & 1;
+    return id < TIDE_TOPO_NODES && (machine->allowed >> id & 1) != 0;
 }
 
 static void read_nodes(struct machine *machine)
@@ -183,6 +179,28 @@ static void read_policy(struct machine *machine)
     }
 }
 
+/* What mems= says, else everything on a made-up machine, else what the kernel says. */
+static bool read_allowed(struct machine *machine, const char *mems)
+{
+    machine->allowed = UINT64_MAX;
+    machine->allowed_given = machine->fake || mems != NULL;
+    if (mems != NULL) {
+        if (strlen(mems) < MACHINE_WORD && mems[0] != '\0' &&
+            tide_topo_parse_list(mems, &machine->allowed) == 0) {
+            snprintf(machine->mems_allowed, sizeof machine->mems_allowed, "%s", mems);
+            return true;
+        }
+        complain("info", "--mems=%s: no list of nodes (allowed: as 0-3,8)", mems);
+        return false;
+    }
+    uint64_t mask;
+    if (machine->fake)
+        machine->mems_allowed[0] = '\0';
+    else if (tide_topo_parse_list(machine->mems_allowed, &mask) == 0 && mask != 0)
+        machine->allowed = mask;
+    return true;
+}
+
 static void read_limits(struct machine *machine, const char *sysfs)
 {
     struct utsname name;
@@ -198,7 +216,7 @@ static void read_limits(struct machine *machine, const char *sysfs)
     read_policy(machine);
 }
 
-bool machine_read(struct machine *machine, const char *sysfs)
+bool machine_read(struct machine *machine, const char *sysfs, const char *mems)
 {
     struct stat status;
     memset(machine, 0, sizeof *machine);
@@ -214,5 +232,5 @@ bool machine_read(struct machine *machine, const char *sysfs)
     read_nodes(machine);
     read_devices(machine, sysfs);
     read_limits(machine, sysfs);
-    return true;
+    return read_allowed(machine, mems);
 }

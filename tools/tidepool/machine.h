@@ -36,11 +36,14 @@ struct machine {
     uint64_t address_space, locked_memory;                  /* UINT64_MAX: unlimited */
     char overcommit[MACHINE_WORD], map_count[MACHINE_WORD]; /* "": unknown */
     char thp[MACHINE_WORD], mems_allowed[MACHINE_WORD];
+    uint64_t allowed;          /* the nodes that a process may use, as a mask */
+    bool allowed_given;        /* it was given, or the machine is made up */
     char policy[MACHINE_WORD]; /* memory policy of this process, "default", "bind:0" */
 };
 
-/* False after a complaint, when sysfs is too long a path or no directory. */
-bool machine_read(struct machine *machine, const char *sysfs);
+/* False after a complaint: sysfs is too long a path or no directory, or mems no list of
+ * nodes. NULL: this machine; the nodes that this process may use (of a made-up one all). */
+bool machine_read(struct machine *machine, const char *sysfs, const char *mems);
 
 /* A memory node without processors. */
 bool machine_is_far(const struct tide_node *node);
@@ -51,7 +54,7 @@ const struct tide_node *machine_node(const struct machine *machine, int id);
 /* The numbers of the nodes that have memory, "0,2". */
 void machine_memory_nodes(const struct machine *machine, char *buf, size_t size);
 
-/* False when the kernel says that this process may not use the node. */
-bool machine_may_use(const struct machine *machine, int id);
+/* False when the process may not use the node. */
+bool machine_may_use(const struct machine *machine, unsigned id);
 
 #endif

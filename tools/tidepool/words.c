@@ -52,6 +52,12 @@ static int slips(const char *a, const char *b)
     return cost[m][n];
 }
 
+/* Of two names equally near, letters are forgotten rather than made up. */
+static bool is_fuller(const char *name, const char *than)
+{
+    return strlen(name) > strlen(than);
+}
+
 const char *nearest_name(const char *word, const char *const *names, int count)
 {
     const char *best = NULL;
@@ -59,10 +65,11 @@ const char *nearest_name(const char *word, const char *const *names, int count)
     int most = length < 4 ? 1 : length < 8 ? 2 : 3; /* more is no slip, but another word */
     for (int i = 0; i < count; i++) {
         int n = slips(word, names[i]);
-        if (n <= most && n < (int)length) {
-            best = names[i];
-            most = n - 1; /* only a nearer one is better */
-        }
+        if (n > most || n >= (int)length ||
+            (best != NULL && n == most && !is_fuller(names[i], best)))
+            continue;
+        best = names[i];
+        most = n;
     }
     return best;
 }

@@ -1,0 +1,56 @@
+/* source_secure.c - see source.h: full=fail without a kill.
+ *
+ * The range is touched under the source's preference, so that a full node spills
+ * instead of killing. Then the kernel tells where each page is, is asked to move those
+ * that lie elsewhere, and tells again. */
+#include "box/numa.h"
+#include "box/source.h"
+#include "box/vmem.h"
+
+enum { SECURE_PAGES = 128 };
+
+static bool secure_is_there(const struct tide_source *source, int node)
+{
+    return node >= 0 && node < TIDE_SOURCE_NODES && (source->nodes >> node & 1) != 0;
+}
+
+/* Moves the pages that are elsewhere to the first node, then to the next ones. */
+static bool secure_move(const struct tide_source *source, void **page, size_t count, int *node)
+{
+    int want[SECURE_PAGES];
+    for (uint64_t nodes = source->nodes; nodes != 0; nodes &= nodes - 1) {
+        size_t stray = 0;
+        for (size_t i = 0; i < count; i++)
+            if (!secure_is_there(source, node[i]))
+                page[stray++] = page[i];
+        if (stray == 0)
+            return true;
+        for (size_t i = 0; i < stray; i++)
+            want[i] = __builtin_ctzll(nodes);
+        count = stray;
+        tide_numa_move(page, count, want, node);
+        if (tide_numa_where(page, count, node) != 0)
+            return false;
+    }
+    for (size_t i = 0; i < count; i++)
+        if (!secure_is_there(source, node[i]))
+            return false;
+    return true;
+}
+
+int tide_source_secure(const struct tide_source *source, void *base, size_t size)
+{
+    size_t step = tide_vmem_page_size();
+    if (tide_numa_populate(base, size) != 0)
+        return -ENOMEM;
+    for (size_t at = 0; at < size;) {
+        void *page[SECURE_PAGES];
+        int node[SECURE_PAGES];
+        size_t count = 0;
+        for (; at < size && count < SECURE_PAGES; at += step)
+            page[count++] = (char *)base + at;
+        if (tide_numa_where(page, count, node) != 0 || !secure_move(source, page, count, node))
+            return -ENOMEM;
+    }
+    return 0;
+}
