@@ -130,7 +130,7 @@ test_info_machines()
         '"why": "it has no memory here; nodes with memory: 0,1"'
     run info --sysfs="$TMP/two" --mems=0
     says 'two nodes, one allowed: near' 0 out '^  Mid  *near: no memory node without processors for'
-    says '... and why not the far one' 0 out 'not taken *node 1: this process may not use it'
+    says '... and why not the far one' 0 out 'node 1: this process may not use it'
     TIDEPOOL_OPTIONS=mid=node:1 run info --sysfs="$TMP/two" --mems=0 --json
     has 'mid=node:1, not allowed' \
         '"why": "this process may not use it (Mems_allowed_list: 0)"'
