@@ -137,6 +137,17 @@ START_TEST(a_freed_mapping_serves_a_request_that_fits)
 }
 END_TEST
 
+START_TEST(what_cannot_exist_costs_no_kept_mapping)
+{
+    bool zeroed;
+    tide_segment_set_retain(64 * MIB);
+    tide_large_unmap(map(8 * MIB));
+    ck_assert_ptr_null(tide_large_map(SIZE_MAX / 4, 4096, OWNER, &zeroed));
+    ck_assert_ptr_null(tide_large_map((size_t)1 << 47, 4096, OWNER, &zeroed));
+    ck_assert_uint_eq(TIDE_STAT_GET(retained), 8 * MIB);
+}
+END_TEST
+
 START_TEST(a_kept_mapping_must_be_aligned_as_asked)
 {
     bool zeroed;
@@ -396,6 +407,7 @@ int main(void)
     tcase_add_test(group, strangers_are_not_found);
     tcase_add_test(group, mappings_are_aligned);
     tcase_add_test(group, a_freed_mapping_serves_a_request_that_fits);
+    tcase_add_test(group, what_cannot_exist_costs_no_kept_mapping);
     tcase_add_test(group, a_kept_mapping_must_be_aligned_as_asked);
     tcase_add_test(group, what_is_above_the_budget_goes_at_once);
     tcase_add_test(group, the_number_of_kept_mappings_is_bounded);

@@ -381,6 +381,25 @@ START_TEST(blocks_of_purged_pages_are_freed_as_well)
 }
 END_TEST
 
+/* A vector that reserves its max_size() to see it fail is no reason to give memory back. */
+START_TEST(an_impossible_size_purges_nothing)
+{
+    static void *p[MANY];
+    struct tide_stats before, after;
+    use_header(_i);
+    for (int i = 0; i < MANY; i++)
+        p[i] = tide_route_malloc(i % 2 ? 3000 : 1000);
+    for (int i = 0; i < MANY; i++)
+        if (i % 7)
+            tide_route_free(p[i]);
+    tide_stats(&before);
+    for (int i = 0; i < 10; i++)
+        ck_assert_ptr_null(tide_malloc(SIZE_MAX / 4));
+    tide_stats(&after);
+    ck_assert_uint_eq(after.decommits, before.decommits);
+}
+END_TEST
+
 /* --- everything at once --- */
 
 static size_t any_size(uint64_t *seed)
@@ -490,6 +509,7 @@ int main(void)
     tcase_add_test(group, reports_name_the_call);
     tcase_add_loop_test(group, frees_into_full_magazines_lose_nothing, 0, 2);
     tcase_add_loop_test(group, blocks_of_purged_pages_are_freed_as_well, 0, 2);
+    tcase_add_loop_test(group, an_impossible_size_purges_nothing, 0, 2);
     tcase_add_loop_test(group, random_operations_keep_every_byte, 0, 2);
     tcase_add_loop_test(group, threads_free_each_others_blocks, 0, 2);
     return run_group("route", group);

@@ -186,6 +186,13 @@ static bool large_from_kernel(size_t size, size_t align, struct tide_mapping *ou
     return true;
 }
 
+/* False for what no address space has room for, as programs ask for to see it fail:
+ * the cached mappings need not go for that. */
+static bool large_can_exist(size_t size)
+{
+    return size < tide_min(tide_vmem_limit(), (size_t)1 << 47);
+}
+
 void *tide_large_map(size_t size, size_t align, uint32_t owner, bool *zeroed)
 {
     struct tide_mapping mapping = {0, 0, 0};
@@ -196,7 +203,8 @@ void *tide_large_map(size_t size, size_t align, uint32_t owner, bool *zeroed)
         *zeroed = !cached_take(size, align, &mapping);
         if (*zeroed)
             done = large_from_kernel(size, align, &mapping) ||
-                   (cached_release(0) > 0 && large_from_kernel(size, align, &mapping));
+                   (large_can_exist(size) && cached_release(0) > 0 &&
+                    large_from_kernel(size, align, &mapping));
     }
     if (done) {
         mapping.owner = owner;

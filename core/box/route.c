@@ -136,8 +136,6 @@ static void *route_take_mapping(struct tide_pages *pages, size_t size, size_t al
     void *block = NULL;
     if (pages != NULL)
         block = tide_large_map(size, align, pages->owner, zeroed);
-    if (block == NULL && pages != NULL && tide_purge_all(0) > 0)
-        block = tide_large_map(size, align, pages->owner, zeroed);
     route_leave(&visit);
     if (block == NULL)
         errno = ENOMEM;
