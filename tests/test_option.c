@@ -351,6 +351,19 @@ START_TEST(a_complaint_names_key_value_and_choice)
 }
 END_TEST
 
+/* What is allowed is told however long the value, and in one line of plain characters. */
+START_TEST(a_complaint_quotes_with_care)
+{
+    char text[512] = "tiny_max=1\n\033[31m\177";
+    memset(text + strlen(text), 'x', 400);
+    ck_assert_int_eq(tide_option_parse(text), -EINVAL);
+    const char *complaint = tide_option_complaint();
+    ck_assert_ptr_nonnull(strstr(complaint, "'1??[31m?xxx"));
+    ck_assert_ptr_nonnull(strstr(complaint, "xxx...' (allowed: 1023..2047); the default stays"));
+    ck_assert_uint_lt(strlen(complaint), 200);
+}
+END_TEST
+
 START_TEST(a_complaint_without_end_is_cut)
 {
     char text[1000];
@@ -410,6 +423,7 @@ int main(void)
                                   empty_entries_after_mid_are_nothing,
                                   the_first_error_is_told_and_the_good_entries_count,
                                   a_complaint_names_key_value_and_choice,
+                                  a_complaint_quotes_with_care,
                                   a_complaint_without_end_is_cut,
                                   a_list_has_at_most_2047_characters,
                                   a_list_too_long_names_no_other_option,

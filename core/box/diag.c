@@ -17,6 +17,18 @@ void tide_text_add(struct tide_text *text, const char *string)
     text->buf[text->len] = '\0';
 }
 
+void tide_text_quote(struct tide_text *text, const char *string)
+{
+    enum { MOST = 64 };
+    for (int i = 0; i < MOST && *string != '\0'; i++, string++) {
+        unsigned char c = (unsigned char)*string;
+        char plain[2] = {c < 0x20 || c == 0x7f ? '?' : *string, '\0'};
+        tide_text_add(text, plain);
+    }
+    if (*string != '\0')
+        tide_text_add(text, "...");
+}
+
 void tide_text_number(struct tide_text *text, uint64_t value, unsigned base)
 {
     char digits[24];

@@ -48,6 +48,8 @@ struct tide_text {
 };
 
 void tide_text_add(struct tide_text *text, const char *string);
+/* Words of somebody else's: at most 64 characters and "...", control characters as '?'. */
+void tide_text_quote(struct tide_text *text, const char *string);
 void tide_text_number(struct tide_text *text, uint64_t value, unsigned base);
 
 void tide_diag_policy(enum tide_misuse policy);

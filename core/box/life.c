@@ -111,7 +111,7 @@ static void life_complain_mid(int ret, const struct tide_source *source)
     if (ret == -ENODEV && !tide_option_values.strict)
         return;
     tide_text_add(&text, "option 'mid': '");
-    tide_text_add(&text, tide_option_values.mid);
+    tide_text_quote(&text, tide_option_values.mid);
     tide_text_add(&text, "': ");
     tide_text_add(&text, source->why);
 }

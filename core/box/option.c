@@ -20,7 +20,8 @@ struct option_row {
 #define OPTION_AT(field) offsetof(struct tide_option_values, field)
 
 static const struct option_row option_rows[] = {
-    {"tiny_max", "1023..2047", "2047", "largest size that goes to Tiny; 1023 sends 1-2 KiB to Mid",
+    {"tiny_max", "1023..2047", "2047",
+     "largest size that goes to Tiny, in steps of 16 (1023, 1039, ...); 1023 sends 1-2 KiB to Mid",
      OPTION_BYTES, false, OPTION_AT(tiny_max), 1023, 2047},
     {"mid", "auto|anon|near|node:LIST[,delay=NS]", "auto",
      "where Mid takes its memory from; LIST: 1, or 1,2 in turn, or 0*3+1*1 by shares", OPTION_TEXT,
@@ -153,14 +154,14 @@ static void option_complain(const char *key, const char *value, const struct opt
         return;
     struct tide_text text = {option_complaint, sizeof option_complaint, 0};
     tide_text_add(&text, row != NULL ? "bad value of option '" : "unknown option '");
-    tide_text_add(&text, key);
+    tide_text_quote(&text, key);
     tide_text_add(&text, "'");
     if (row == NULL) {
         tide_text_add(&text, " (see: tidepool options)");
         return;
     }
     tide_text_add(&text, ": '");
-    tide_text_add(&text, value);
+    tide_text_quote(&text, value);
     tide_text_add(&text, "' (allowed: ");
     tide_text_add(&text, row->values);
     tide_text_add(&text, "); the default stays");

@@ -155,19 +155,38 @@ int tide_report_class(const struct tide_tally *tally, enum tide_tier tier, size_
 
 /* --- JSON ------------------------------------------------------------------------ */
 
+/* Bytes of the well-formed UTF-8 sequence at `at`; 0 when there is none. */
+static int json_sequence(const unsigned char *at)
+{
+    int more = at[0] >= 0xf0 ? 3 : at[0] >= 0xe0 ? 2 : 1;
+    if (at[0] < 0xc2 || at[0] > 0xf4)
+        return 0;
+    for (int i = 1; i <= more; i++)
+        if ((at[i] & 0xc0) != 0x80)
+            return 0;
+    bool overlong = (at[0] == 0xe0 && at[1] < 0xa0) || (at[0] == 0xf0 && at[1] < 0x90);
+    bool surrogate = at[0] == 0xed && at[1] > 0x9f;
+    return overlong || surrogate || (at[0] == 0xf4 && at[1] > 0x8f) ? 0 : more + 1;
+}
+
+/* A file's name need not be UTF-8, JSON must be: other bytes become U+FFFD. */
 static void json_string(struct tide_text *text, const char *string)
 {
     tide_text_add(text, "\"");
-    for (; *string != '\0'; string++) {
-        char plain[2] = {*string, '\0'};
+    while (*string != '\0') {
+        char plain[8] = {*string, '\0'};
         unsigned char c = (unsigned char)*string;
+        int length = c >= 0x80 ? json_sequence((const unsigned char *)string) : 1;
         if (c == '"' || c == '\\') {
             tide_text_add(text, "\\");
         } else if (c < 0x20) {
             tide_text_add(text, c < 0x10 ? "\\u000" : "\\u001");
             plain[0] = "0123456789abcdef"[c & 15];
         }
-        tide_text_add(text, plain);
+        if (length > 1)
+            memcpy(plain, string, (size_t)length);
+        tide_text_add(text, length != 0 ? plain : "\\ufffd");
+        string += length != 0 ? length : 1;
     }
     tide_text_add(text, "\"");
 }
