@@ -382,24 +382,6 @@ START_TEST(the_lock_is_free_after_a_fork)
 }
 END_TEST
 
-/* Under a limit of address space runs, which leave parts of segments unused, are short. */
-START_TEST(runs_are_short_where_address_space_is_scarce)
-{
-    struct rlimit before, low;
-    getrlimit(RLIMIT_AS, &before);
-    low = before;
-    low.rlim_cur = _i ? (rlim_t)1 << 40 : RLIM_INFINITY;
-    ck_assert_int_eq(setrlimit(RLIMIT_AS, &low), 0);
-    size_t max = tide_large_run_max();
-    setrlimit(RLIMIT_AS, &before);
-    if (_i)
-        ck_assert_uint_lt(max, TIDE_LARGE_TOP);
-    else
-        ck_assert_uint_eq(max, TIDE_LARGE_TOP);
-    ck_assert_uint_eq(tide_large_run_max(), max);
-}
-END_TEST
-
 int main(void)
 {
     TCase *group = tcase_create("large");
@@ -419,6 +401,5 @@ int main(void)
     tcase_add_loop_test(group, calloc_of_recycled_memory_is_zero, 0, 2);
     tcase_add_test(group, threads_map_and_unmap_at_once);
     tcase_add_test(group, the_lock_is_free_after_a_fork);
-    tcase_add_loop_test(group, runs_are_short_where_address_space_is_scarce, 0, 2);
     return run_group("large", group);
 }

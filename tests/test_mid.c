@@ -83,7 +83,7 @@ START_TEST(seeds_differ_by_class_and_owner)
     unsigned count = 0;
     for (uint32_t owner = 1; owner < 80001; owner += 2000)
         for (unsigned cls = 0; cls < TIDE_MID_CLASSES; cls++)
-            seed[count++] = tide_mid_seed(owner, cls);
+            seed[count++] = tide_key_word(owner, cls);
     ck_assert_uint_eq(count, SEEDS);
     for (unsigned i = 0; i < count; i++) {
         ck_assert_uint_eq(seed[i] >> 63, 1);

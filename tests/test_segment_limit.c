@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <sys/syscall.h>
 
+#include "box/large.h"
 #include "box/meta.h"
 #include "box/stat.h"
 #include "box/vmem.h"
@@ -409,6 +410,25 @@ START_TEST(fork_holds_its_locks)
 }
 END_TEST
 
+/* Under a limit runs, which leave parts of segments unused, are short; below 1 GiB there
+ * are none. */
+static void runs_follow_the_limit(long which)
+{
+    static const rlim_t limit[] = {RLIM_INFINITY, (rlim_t)1 << 40, (rlim_t)1 << 29};
+    static const size_t expect[] = {TIDE_LARGE_TOP, 128 << 10, TIDE_MID_TOP};
+    unit_limit(RLIMIT_AS, limit[which]);
+    UNIT_NEED(tide_large_run_max() == expect[which]);
+    unit_limit(RLIMIT_AS, limit[0]);
+    UNIT_NEED(tide_large_run_max() == expect[which]);
+}
+
+START_TEST(runs_are_short_where_address_space_is_scarce)
+{
+    for (long which = 0; which < (UNIT_SANITIZED ? 1 : 3); which++)
+        unit_child_ok(runs_follow_the_limit, which);
+}
+END_TEST
+
 int main(void)
 {
     const TTest *const tests[] = {one_kind_gets_most_of_a_limited_space,
@@ -423,6 +443,7 @@ int main(void)
                                   threads_never_get_the_same_segment,
                                   addresses_can_be_asked_about_while_windows_open,
                                   fork_holds_its_locks,
+                                  runs_are_short_where_address_space_is_scarce,
                                   NULL};
     return unit_main("segment_limit", tests);
 }

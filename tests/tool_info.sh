@@ -136,7 +136,7 @@ test_info_machines()
         '"why": "this process may not use it (Mems_allowed_list: 0)"'
     run info --sysfs="$TMP/two" --mems=x
     says 'mems: no list' 2 err 'mems=x: no list of nodes'
-    TIDEPOOL_OPTIONS=mid=node:2*3+3*1 run info --sysfs="$TMP/four" --json
+    TIDEPOOL_OPTIONS='mid=node:2*3+3*1' run info --sysfs="$TMP/four" --json
     has 'four nodes, two by shares' '"source": "node:2*3+3*1"'
     TIDEPOOL_OPTIONS=mid=node:3,5 run info --sysfs="$TMP/four" --json
     has 'four nodes, two asked for, one without memory' '"what": "node 5"' \

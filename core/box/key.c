@@ -24,3 +24,10 @@ void tide_key_start(void)
     tide_key.freed = (raw[4] & TIDE_KEY_TAG) | TIDE_KEY_FREED;
     tide_key.remote = (raw[5] & TIDE_KEY_TAG) | TIDE_KEY_REMOTE;
 }
+
+uint64_t tide_key_word(uint32_t owner, unsigned cls)
+{
+    uint64_t name = (uint64_t)owner << TIDE_KEY_OWNER_SHIFT |
+                    (uint64_t)cls << TIDE_KEY_CLASS_SHIFT | TIDE_KEY_LIVE;
+    return (tide_mix(tide_key.seed ^ name) & TIDE_KEY_TAG) | (uint64_t)1 << 63 | name;
+}

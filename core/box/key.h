@@ -22,6 +22,7 @@
  * state bytes live, freed and remote differ from each other in four bits or more,
  * so that no single flipped bit turns one into another. */
 enum { TIDE_KEY_LIVE = 0x5c, TIDE_KEY_FREED = 0x5c ^ 0xa5, TIDE_KEY_REMOTE = 0x5c ^ 0x33 };
+enum { TIDE_KEY_CLASS_SHIFT = 8, TIDE_KEY_OWNER_SHIFT = 16 };
 #define TIDE_KEY_TAG 0x7fffff0000000000ULL
 
 struct tide_key {
@@ -36,6 +37,15 @@ struct tide_key {
 extern struct tide_key tide_key;
 
 void tide_key_start(void);
+
+/* The live word of a Mid block of this class and owner at address 0; see mid.h. At another
+ * address it is this ^ tide_key_tag(address). */
+uint64_t tide_key_word(uint32_t owner, unsigned cls);
+
+TIDE_INLINE uint64_t tide_key_tag(const void *block)
+{
+    return (uintptr_t)block * tide_key.multiplier & TIDE_KEY_TAG;
+}
 
 /* What stands in the second word of a free Tiny block. */
 TIDE_INLINE uint64_t tide_key_mark(const void *block)

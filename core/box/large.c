@@ -24,11 +24,12 @@ void tide_large_fork(enum tide_fork phase)
 
 size_t tide_large_run_max(void)
 {
-    enum { TIGHT = 128 << 10 };
+    enum { TIGHT = 128 << 10, LITTLE = 1 << 30 };
     static _Atomic size_t known;
     size_t max = atomic_load_explicit(&known, memory_order_relaxed);
     if (max == 0) {
-        max = tide_vmem_limit() == SIZE_MAX ? TIDE_LARGE_TOP : TIGHT;
+        size_t limit = tide_vmem_limit();
+        max = limit == SIZE_MAX ? TIDE_LARGE_TOP : limit >= LITTLE ? TIGHT : TIDE_MID_TOP;
         atomic_store_explicit(&known, max, memory_order_relaxed);
     }
     return max;
@@ -100,16 +101,18 @@ static bool table_reserve(void)
 
 /* --- freed mappings ------------------------------------------------------------ */
 
-static void cached_drop(struct tide_mapping *mapping)
+/* False: the kernel took neither the addresses nor the memory back. */
+static bool cached_drop(struct tide_mapping *mapping)
 {
-    TIDE_STAT_SUB(retained, mapping->size);
     /* With too many mappings in the process the address space has to stay. */
-    if (tide_vmem_unmap((void *)mapping->base, mapping->size) == 0 ||
-        tide_vmem_decommit((void *)mapping->base, mapping->size) == 0) {
-        TIDE_STAT_ADD(decommits, 1);
-        TIDE_STAT_ADD(decommit_bytes, mapping->size);
-    }
+    if (tide_vmem_unmap((void *)mapping->base, mapping->size) != 0 &&
+        tide_vmem_decommit((void *)mapping->base, mapping->size) != 0)
+        return false;
+    TIDE_STAT_SUB(retained, mapping->size);
+    TIDE_STAT_ADD(decommits, 1);
+    TIDE_STAT_ADD(decommit_bytes, mapping->size);
     mapping->base = 0;
+    return true;
 }
 
 /* The smallest cached mapping that fits and wastes at most a quarter. */
@@ -131,19 +134,19 @@ static bool cached_take(size_t size, size_t align, struct tide_mapping *out)
 }
 
 /* Keeps a freed mapping if the budget has room for it, else unmaps it. Memory that
- * the kernel does not take back (too many mappings) is kept as well. */
+ * the kernel does not take back is kept as well, as long as there is a place. */
 static void cached_put(const struct tide_mapping *mapping)
 {
-    struct tide_mapping copy = *mapping;
+    struct tide_mapping copy = *mapping, *place = NULL;
     bool fits = TIDE_STAT_GET(retained) + mapping->size <= tide_segment_retain_limit();
     TIDE_STAT_ADD(retained, mapping->size);
-    for (int i = 0; i < LARGE_CACHED && fits; i++) {
-        if (large_cached[i].base == 0) {
-            large_cached[i] = copy;
-            return;
-        }
-    }
-    cached_drop(&copy);
+    for (int i = 0; i < LARGE_CACHED && place == NULL; i++)
+        if (large_cached[i].base == 0)
+            place = &large_cached[i];
+    if (place != NULL && (fits || !cached_drop(&copy)))
+        *place = copy;
+    else if (place == NULL && !cached_drop(&copy))
+        TIDE_STAT_SUB(retained, copy.size);
 }
 
 static size_t cached_release(size_t keep)
@@ -151,8 +154,8 @@ static size_t cached_release(size_t keep)
     size_t bytes = 0;
     for (int i = 0; i < LARGE_CACHED; i++) {
         if (large_cached[i].base != 0 && TIDE_STAT_GET(retained) > keep) {
-            bytes += large_cached[i].size;
-            cached_drop(&large_cached[i]);
+            size_t size = large_cached[i].size;
+            bytes += cached_drop(&large_cached[i]) ? size : 0;
         }
     }
     return bytes;

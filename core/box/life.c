@@ -152,8 +152,9 @@ void tide_life_start(void)
  * ours does not hold the locks yet. May allocate. */
 static void life_hook_fork(void)
 {
-    if (!atomic_exchange_explicit(&life_hooked, true, memory_order_relaxed))
-        pthread_atfork(life_fork_prepare, life_fork_parent, life_fork_child);
+    if (!atomic_exchange_explicit(&life_hooked, true, memory_order_relaxed) &&
+        pthread_atfork(life_fork_prepare, life_fork_parent, life_fork_child) != 0)
+        atomic_store_explicit(&life_hooked, false, memory_order_relaxed);
 }
 
 struct tide_cache *tide_life_attach(void)
@@ -167,8 +168,13 @@ struct tide_cache *tide_life_attach(void)
         return NULL;
     }
     tide_self_set(&heap->cache); /* from here on the thread can allocate */
-    if (life_has_key)
-        pthread_setspecific(life_key, heap);
+    if (life_has_key && pthread_setspecific(life_key, heap) != 0) {
+        /* Nobody would park it when the thread ends: the shared heap serves this time. */
+        tide_self_set(&tide_cache_slow);
+        tide_heap_death(heap);
+        tide_self_set(before);
+        return NULL;
+    }
     life_hook_fork();
     return &heap->cache;
 }

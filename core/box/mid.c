@@ -3,23 +3,12 @@
 
 #include "box/diag.h"
 
-enum { MID_STATE_SHIFT = 0, MID_CLASS_SHIFT = 8, MID_OWNER_SHIFT = 16 };
-
-#define MID_TOP_BIT ((uint64_t)1 << 63)
-
-uint64_t tide_mid_seed(uint32_t owner, unsigned cls)
-{
-    uint64_t name =
-        (uint64_t)owner << MID_OWNER_SHIFT | (uint64_t)cls << MID_CLASS_SHIFT | TIDE_KEY_LIVE;
-    return (tide_mix(tide_key.seed ^ name) & TIDE_KEY_TAG) | MID_TOP_BIT | name;
-}
-
 void tide_mid_birth(struct tide_cache *cache)
 {
     for (unsigned cls = 0; cls < TIDE_MID_CLASSES; cls++) {
         struct tide_magazine *magazine =
             tide_cache_magazine(cache, tide_slot_of(TIDE_KIND_MID, cls));
-        magazine->live = tide_mid_seed(cache->owner, cls);
+        magazine->live = tide_key_word(cache->owner, cls);
         magazine->mask = TIDE_KEY_TAG;
         magazine->take_turn = 0;
         magazine->free_turn = tide_key.freed;
@@ -41,9 +30,9 @@ enum tide_mid_state tide_mid_read(const struct tide_window *window, const void *
                                   unsigned *cls)
 {
     uint64_t word = tide_mid_load(mid_reach(window, p));
-    *owner = (uint32_t)(word >> MID_OWNER_SHIFT) & TIDE_OWNER_MASK;
-    *cls = (unsigned)(word >> MID_CLASS_SHIFT) & 0xff;
-    uint64_t live = tide_mid_seed(*owner, *cls) ^ tide_mid_tag(p);
+    *owner = (uint32_t)(word >> TIDE_KEY_OWNER_SHIFT) & TIDE_OWNER_MASK;
+    *cls = (unsigned)(word >> TIDE_KEY_CLASS_SHIFT) & 0xff;
+    uint64_t live = tide_key_word(*owner, *cls) ^ tide_key_tag(p);
     if (word == live)
         return TIDE_MID_LIVE;
     if (word == (live ^ tide_key.freed))
@@ -53,7 +42,7 @@ enum tide_mid_state tide_mid_read(const struct tide_window *window, const void *
 
 void tide_mid_set_live(const struct tide_window *window, void *p, uint32_t owner, unsigned cls)
 {
-    tide_mid_store(mid_reach(window, p), tide_mid_seed(owner, cls) ^ tide_mid_tag(p));
+    tide_mid_store(mid_reach(window, p), tide_key_word(owner, cls) ^ tide_key_tag(p));
 }
 
 void tide_mid_set_freed(const struct tide_window *window, void *p, enum tide_mid_state state)

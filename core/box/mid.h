@@ -35,9 +35,6 @@
 
 enum tide_mid_state { TIDE_MID_LIVE, TIDE_MID_FREED, TIDE_MID_REMOTE, TIDE_MID_BROKEN };
 
-/* The live word of a class and owner for a block at address 0. */
-uint64_t tide_mid_seed(uint32_t owner, unsigned cls);
-
 /* Tells the cache's magazines about the words of Mid. */
 void tide_mid_birth(struct tide_cache *cache);
 
@@ -51,11 +48,6 @@ void tide_mid_set_live(const struct tide_window *window, void *p, uint32_t owner
 
 /* Turns the live word at p into the one of a freed block. */
 void tide_mid_set_freed(const struct tide_window *window, void *p, enum tide_mid_state state);
-
-TIDE_INLINE uint64_t tide_mid_tag(const void *p)
-{
-    return (uintptr_t)p * tide_key.multiplier & TIDE_KEY_TAG;
-}
 
 /* Where the checked word of p is: the one boundary between the two variants. */
 TIDE_INLINE void *tide_mid_word_at(const struct tide_window *window, const void *p)

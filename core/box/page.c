@@ -464,6 +464,23 @@ static void page_put(struct tide_pages *pages, struct tide_page *page, unsigned 
     page_lower_high(pages, before - pages->slack);
 }
 
+/* Does some user have the block, by the word that malloc wrote? Then it came home twice:
+ * an old header was written back and freed, or two threads freed it at the same moment,
+ * and it was handed out again in between. */
+static bool page_is_held(const struct tide_page *page, const void *p)
+{
+    const struct tide_window *window = tide_page_window(page);
+    uint32_t owner = atomic_load_explicit(&page->owner, memory_order_relaxed);
+    if (page->kind == TIDE_KIND_TINY)
+        return ((const uint64_t *)p)[1] == (tide_key_mark(p) ^ tide_key.freed);
+    if (page->kind != TIDE_KIND_MID)
+        return false;
+    const uint64_t *at = (const uint64_t *)p - 1;
+    if ((window->mode & TIDE_MODE_SHADOW) != 0)
+        at = &window->shadow[((uintptr_t)p - window->base) >> TIDE_SHADOW_SHIFT];
+    return *at == (tide_key_word(owner, page->cls) ^ tide_key_tag(p));
+}
+
 void tide_page_flush(struct tide_pages *pages, void *const *blocks, unsigned n, const char *call)
 {
     for (unsigned i = 0; i < n; i++) {
@@ -476,6 +493,10 @@ void tide_page_flush(struct tide_pages *pages, void *const *blocks, unsigned n, 
             index = tide_page_index(page, p);
         if (TIDE_UNLIKELY(index < 0 || !tide_page_is_out(page, (unsigned)index))) {
             tide_page_report(page, blocks[i], "double free", call, "free");
+            continue;
+        }
+        if (TIDE_UNLIKELY(page_is_held(page, blocks[i]))) {
+            tide_page_report(page, blocks[i], "double free", call, "live");
             continue;
         }
         if (TIDE_UNLIKELY(!page_canary_ok(page, blocks[i]))) {

@@ -41,6 +41,9 @@ void tide_segment_start(const struct tide_source *mid, bool shadow)
 {
     segment_mid = *mid;
     segment_shadow_on = shadow;
+    /* Known from here on, without system calls that a sandbox might not allow. */
+    tide_vmem_limit();
+    tide_vmem_physical();
 }
 
 void tide_segment_bound(size_t cap, bool fail)
@@ -110,14 +113,24 @@ static size_t segment_window_size(enum tide_kind kind, bool primary)
     return tide_max(tide_align_down(size, segment), segment);
 }
 
-/* The next smaller size to try. Where everything is locked as it is mapped, what is
- * only reserved counts as well: a window must leave room for others. */
-static size_t segment_smaller(enum tide_kind kind, size_t size)
+/* A reservation of `whole` bytes, for a window of *size, failed (raw is NULL) or not. True:
+ * *size is the next smaller one to try. When something does not fit for a reason that was
+ * not known at start (a limit set since, all memory to be locked), what fits then may be
+ * half of all there is: a window must leave room for others. */
+static bool segment_smaller(enum tide_kind kind, size_t *size, char *raw, size_t whole, bool *tight)
 {
-    size_t segment = (size_t)1 << segment_shape[kind].shift, limit;
-    if (size > segment && tide_vmem_lock_bound(size, &limit))
-        size = tide_max(tide_min(size, limit / 32), 2 * segment);
-    return tide_align_down(size / 2, segment);
+    size_t segment = (size_t)1 << segment_shape[kind].shift;
+    bool greedy = raw != NULL && *tight && *size > 2 * segment;
+    if (raw != NULL && !greedy)
+        return false;
+    *tight = raw == NULL && tide_vmem_limit() == SIZE_MAX;
+    if (greedy) {
+        tide_vmem_unmap(raw, whole);
+        *size = tide_max(tide_align_down(*size / 8, segment), 2 * segment);
+    } else {
+        *size = tide_align_down(*size / 2, segment);
+    }
+    return true;
 }
 
 /* Bytes of the tables of a window, each page-aligned. */
@@ -204,20 +217,34 @@ static void segment_describe(unsigned index, enum tide_kind kind, char *area,
         segment_place(window);
 }
 
+/* Under a limit of the address space what lies before and behind an aligned range counts:
+ * it goes back. */
+static void segment_trim(char *raw, size_t whole, char *from, char *to)
+{
+    if (tide_vmem_limit() == SIZE_MAX)
+        return;
+    if (from > raw)
+        tide_vmem_unmap(raw, (size_t)(from - raw));
+    if (to < raw + whole)
+        tide_vmem_unmap(to, (size_t)(raw + whole - to));
+}
+
 /* Reserves a window of `kind` into slot `index`; false when there is no room. */
 static bool segment_reserve(enum tide_kind kind, unsigned index)
 {
     size_t align = (size_t)1 << segment_shape[kind].shift, gap = tide_vmem_page_size();
     size_t size = segment_window_size(kind, index < TIDE_KINDS);
-    for (; size >= align; size = segment_smaller(kind, size)) {
+    bool tight = false;
+    while (size >= align) {
         struct segment_plan plan = segment_plan(kind, size);
-        char *raw =
-            tide_vmem_reserve(align + plan.area + gap + plan.pages + plan.bits + plan.shadow);
-        if (raw == NULL)
+        size_t whole = align + plan.area + gap + plan.pages + plan.bits + plan.shadow;
+        char *raw = tide_vmem_reserve(whole);
+        if (segment_smaller(kind, &size, raw, whole, &tight))
             continue;
         char *area = (char *)tide_align_up((uintptr_t)raw, align);
         char *pages = area + plan.area + gap; /* a page that nobody may touch lies between */
         segment_describe(index, kind, area, &plan, pages, pages + plan.pages);
+        segment_trim(raw, whole, area, pages + plan.pages + plan.bits + plan.shadow);
         return true;
     }
     return false;
@@ -228,14 +255,15 @@ static bool segment_reserve_arena(void)
 {
     size_t align = (size_t)1 << TIDE_SHIFT_SMALL, gap = tide_vmem_page_size();
     size_t size = segment_window_size(TIDE_KIND_TINY, true);
-    for (; size >= align; size = segment_smaller(TIDE_KIND_TINY, size)) {
+    bool tight = false;
+    while (size >= align) {
         struct segment_plan tiny = segment_plan(TIDE_KIND_TINY, size);
         struct segment_plan mid = segment_plan(TIDE_KIND_MID, size);
         size_t pages = 2 * (size >> TIDE_SHIFT_SMALL) * sizeof(struct tide_page);
         pages = tide_align_up(pages, gap);
         size_t whole = align + 2 * size + gap + pages + tiny.bits + mid.bits + mid.shadow;
         char *raw = tide_vmem_reserve(whole);
-        if (raw == NULL)
+        if (segment_smaller(TIDE_KIND_TINY, &size, raw, whole, &tight))
             continue;
         char *area = (char *)tide_align_up((uintptr_t)raw, align);
         char *table = area + 2 * size + gap, *rest = table + pages;
@@ -452,18 +480,37 @@ int tide_segment_decommit(uintptr_t base, size_t size)
     return ret;
 }
 
-/* Decommits the segment that was free for the longest time. Memory that cannot be
- * given back (it is locked) goes to the clean list as well, but is not zero. */
+/* Gives the memory of a free segment back. What cannot be given back (it is locked) stays,
+ * and is not zero. Bytes. */
+static size_t segment_clean(struct tide_page *page)
+{
+    size_t bytes = page->dirty;
+    page->zeroed = tide_segment_decommit(tide_page_base(page),
+                                         (size_t)1 << segment_shape[page->kind].shift) == 0;
+    if (!page->zeroed)
+        return 0;
+    page->dirty = 0;
+    return bytes;
+}
+
+/* Decommits the segment that was free for the longest time. */
 static size_t segment_evict(struct segment_pool *pool)
 {
     struct tide_page *page = pool->oldest;
-    size_t bytes = page->dirty;
     segment_unlink_dirty(pool, page);
-    page->zeroed = tide_segment_decommit(tide_page_base(page),
-                                         (size_t)1 << segment_shape[page->kind].shift) == 0;
-    page->dirty = page->zeroed ? 0 : page->dirty;
+    size_t bytes = segment_clean(page);
     segment_put_clean(pool, page);
-    return page->zeroed ? bytes : 0;
+    return bytes;
+}
+
+/* Once more, what could not be given back before. */
+static size_t segment_clean_list(struct tide_page *page)
+{
+    size_t bytes = 0;
+    for (; page != NULL; page = page->next)
+        if (!page->zeroed)
+            bytes += segment_clean(page);
+    return bytes;
 }
 
 void tide_segment_give(struct tide_page *page)
@@ -490,6 +537,7 @@ size_t tide_segment_release(size_t keep)
     for (int kind = 0; kind < TIDE_KINDS; kind++) {
         struct segment_pool *pool = &segment_pool[kind];
         tide_lock_take(&pool->lock);
+        bytes += segment_clean_list(pool->clean) + segment_clean_list(pool->clean_near);
         while (pool->oldest != NULL && TIDE_STAT_GET(retained) > keep)
             bytes += segment_evict(pool);
         tide_lock_drop(&pool->lock);

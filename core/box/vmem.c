@@ -8,23 +8,11 @@
 
 #include "box/sys.h"
 
-static long vmem_mmap_raw(size_t size, int prot, int flags)
-{
-    return tide_sys6(SYS_mmap, 0, (long)size, prot, MAP_PRIVATE | MAP_ANONYMOUS | flags, -1, 0);
-}
-
 static void *vmem_mmap(size_t size, int prot, int flags)
 {
-    long ret = vmem_mmap_raw(size, prot, flags);
+    flags |= MAP_PRIVATE | MAP_ANONYMOUS;
+    long ret = tide_sys6(SYS_mmap, 0, (long)size, prot, flags, -1, 0);
     return ret < 0 && ret > -4096 ? NULL : (void *)ret;
-}
-
-static size_t vmem_rlimit(int resource)
-{
-    struct rlimit lim = {0, 0};
-    if (tide_sys4(SYS_prlimit64, 0, resource, 0, (long)&lim) != 0 || lim.rlim_cur == RLIM_INFINITY)
-        return SIZE_MAX;
-    return lim.rlim_cur;
 }
 
 void *tide_vmem_reserve(size_t size)
@@ -76,26 +64,37 @@ size_t tide_vmem_page_size(void)
     return size;
 }
 
+static size_t vmem_rlimit(int resource)
+{
+    struct rlimit lim = {0, 0};
+    if (tide_sys4(SYS_prlimit64, 0, resource, 0, (long)&lim) != 0 ||
+        lim.rlim_cur == RLIM_INFINITY || lim.rlim_cur == 0)
+        return SIZE_MAX;
+    return lim.rlim_cur;
+}
+
+/* Asked once: later a sandbox may end the process for it. */
 size_t tide_vmem_limit(void)
 {
-    return vmem_rlimit(RLIMIT_AS);
+    static _Atomic size_t known;
+    size_t limit = atomic_load_explicit(&known, memory_order_relaxed);
+    if (limit == 0) {
+        limit = tide_min(vmem_rlimit(RLIMIT_AS), vmem_rlimit(RLIMIT_DATA));
+        atomic_store_explicit(&known, limit, memory_order_relaxed);
+    }
+    return limit;
 }
 
-bool tide_vmem_lock_bound(size_t size, size_t *limit)
-{
-    *limit = vmem_rlimit(RLIMIT_MEMLOCK);
-    if (*limit == SIZE_MAX)
-        return false;
-    long ret = vmem_mmap_raw(size, PROT_NONE, MAP_NORESERVE);
-    if (ret >= 0 || ret < -4095)
-        tide_vmem_unmap((void *)ret, size);
-    return ret == -EAGAIN;
-}
-
+/* As above. */
 size_t tide_vmem_physical(void)
 {
-    struct sysinfo info;
-    if (tide_sys3(SYS_sysinfo, (long)&info, 0, 0) != 0)
-        return (size_t)16 << 30;
-    return (size_t)info.totalram * info.mem_unit;
+    static _Atomic size_t known;
+    size_t bytes = atomic_load_explicit(&known, memory_order_relaxed);
+    if (bytes == 0) {
+        struct sysinfo info;
+        bool none = tide_sys3(SYS_sysinfo, (long)&info, 0, 0) != 0;
+        bytes = none ? (size_t)16 << 30 : (size_t)info.totalram * info.mem_unit;
+        atomic_store_explicit(&known, bytes, memory_order_relaxed);
+    }
+    return bytes;
 }

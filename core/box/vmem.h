@@ -17,10 +17,6 @@
 /* Address space without memory (PROT_NONE, not charged). NULL on failure. */
 void *tide_vmem_reserve(size_t size);
 
-/* True when a reservation of this size fails because all future memory is to be locked
- * (mlockall) and the limit of locked memory, *limit bytes, stands against it. */
-bool tide_vmem_lock_bound(size_t size, size_t *limit);
-
 /* Makes a reserved range readable and writable; new pages read as zero. */
 int tide_vmem_commit(void *base, size_t size);
 
@@ -42,10 +38,9 @@ int tide_vmem_decommit(void *base, size_t size);
 /* Bytes in a page. */
 size_t tide_vmem_page_size(void);
 
-/* RLIMIT_AS in bytes, SIZE_MAX when there is none. */
+/* What the limits of address space and data leave, in bytes, SIZE_MAX when there are none,
+ * and physical memory: both as they were when first asked for, at the start. */
 size_t tide_vmem_limit(void);
-
-/* Physical memory in bytes. */
 size_t tide_vmem_physical(void);
 
 #endif
