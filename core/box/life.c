@@ -148,8 +148,9 @@ void tide_life_start(void)
     tide_lock_drop(&life_lock);
 }
 
-/* As early as can be: handlers that others register later run, before a fork, while
- * ours does not hold the locks yet. May allocate. */
+/* Not from the first allocation: it may be one that pthread_atfork makes itself, inside its
+ * own lock. Handlers of others that run while ours holds the locks may allocate
+ * (tide_lock_forker). May allocate. */
 static void life_hook_fork(void)
 {
     if (!atomic_exchange_explicit(&life_hooked, true, memory_order_relaxed) &&
@@ -175,7 +176,6 @@ struct tide_cache *tide_life_attach(void)
         tide_self_set(before);
         return NULL;
     }
-    life_hook_fork();
     return &heap->cache;
 }
 

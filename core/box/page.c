@@ -481,6 +481,13 @@ static bool page_is_held(const struct tide_page *page, const void *p)
     return *at == (tide_key_word(owner, page->cls) ^ tide_key_tag(p));
 }
 
+/* A free block of Tiny whose mark is gone: written to after the free, or a user of it has
+ * written there since it came home before. Nobody can tell, and nobody gets it again. */
+static bool page_is_lost(const struct tide_page *page, const void *p)
+{
+    return page->kind == TIDE_KIND_TINY && ((const uint64_t *)p)[1] != tide_key_mark(p);
+}
+
 void tide_page_flush(struct tide_pages *pages, void *const *blocks, unsigned n, const char *call)
 {
     for (unsigned i = 0; i < n; i++) {
@@ -497,6 +504,10 @@ void tide_page_flush(struct tide_pages *pages, void *const *blocks, unsigned n, 
         }
         if (TIDE_UNLIKELY(page_is_held(page, blocks[i]))) {
             tide_page_report(page, blocks[i], "double free", call, "live");
+            continue;
+        }
+        if (TIDE_UNLIKELY(page_is_lost(page, blocks[i]))) {
+            TIDE_STAT_ADD(lost, 1);
             continue;
         }
         if (TIDE_UNLIKELY(!page_canary_ok(page, blocks[i]))) {

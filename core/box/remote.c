@@ -1,7 +1,6 @@
 /* remote.c - see remote.h */
 #include "box/remote.h"
 
-#include "box/key.h"
 #include "box/meta.h"
 #include "box/stat.h"
 
@@ -55,23 +54,6 @@ static void remote_batch_return(struct tide_batch *batch)
     tide_lock_drop(&remote_pool.lock);
 }
 
-/* A free block of Tiny without its mark: written to after the free, or freed by two threads
- * at the same moment and handed out again since the first of them came home. Nobody can
- * tell, so it is left to its holder, if there is one: lost, but never handed out twice. */
-static void remote_sift(struct tide_batch *batch)
-{
-    unsigned kept = 0;
-    for (unsigned i = 0; i < batch->count; i++) {
-        const uint64_t *block = batch->block[i];
-        const struct tide_window *window = tide_pagemap_find((uintptr_t)block);
-        uint64_t lacks =
-            window != NULL && window->kind == TIDE_KIND_TINY ? block[1] ^ tide_key_mark(block) : 0;
-        if (TIDE_LIKELY(lacks == 0 || lacks == tide_key.freed)) /* the latter is reported */
-            batch->block[kept++] = batch->block[i];
-    }
-    TIDE_RELAXED_SET(&batch->count, kept);
-}
-
 bool tide_remote_drain(struct tide_pages *pages)
 {
     if (atomic_load_explicit(&pages->inbox, memory_order_seq_cst) == NULL)
@@ -81,7 +63,6 @@ bool tide_remote_drain(struct tide_pages *pages)
     while (batch != NULL) {
         struct tide_batch *next = batch->next;
         atomic_fetch_sub_explicit(&pages->inbox_bytes, (int64_t)batch->bytes, memory_order_relaxed);
-        remote_sift(batch);
         if (remote_owner(batch) == pages)
             tide_page_flush(pages, batch->block, batch->count, "free");
         remote_batch_return(batch);

@@ -119,6 +119,7 @@ void tide_report_stats(const struct tide_tally *tally, struct tide_stats *out)
     out->heaps = tally->heaps;
     out->parked_heaps = tally->parked;
     out->remote_batches = TIDE_STAT_GET(remote_batches);
+    out->lost_blocks = TIDE_STAT_GET(lost);
     out->foreign_leaks = TIDE_STAT_GET(foreign_leaks);
     out->misuses = tide_diag_misuses();
     out->mid_spills = TIDE_STAT_GET(mid_spills);
@@ -263,6 +264,7 @@ static void json_events(struct tide_text *text, const struct tide_stats *stats)
     json_number(text, "heaps", stats->heaps);
     json_number(text, "parked_heaps", stats->parked_heaps);
     json_number(text, "remote_batches", stats->remote_batches);
+    json_number(text, "lost_blocks", stats->lost_blocks);
     json_number(text, "foreign_leaks", stats->foreign_leaks);
     json_number(text, "misuses", stats->misuses);
     json_number(text, "mid_spills", stats->mid_spills);

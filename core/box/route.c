@@ -5,6 +5,7 @@
 #include "box/large.h"
 #include "box/life.h"
 #include "box/purge.h"
+#include "box/stat.h"
 
 /* A thread inside the slow path points at tide_cache_slow, so that a signal handler
  * that comes back here is seen. `before` is where the thread pointed. */
@@ -62,22 +63,29 @@ static void *route_take_one(struct tide_pages *pages, enum tide_kind kind, unsig
     return block;
 }
 
-TIDE_COLD static void route_report_twice(void *twice)
+/* A block from a magazine that does not look free. A user has it: said to be a double free.
+ * Else its mark was overwritten (Tiny): nobody gets it again. */
+TIDE_COLD static void route_set_aside(void *odd)
 {
     struct tide_block block;
-    tide_judge(twice, &block);
+    tide_judge(odd, &block);
+    if (block.kind == TIDE_KIND_TINY &&
+        ((const uint64_t *)odd)[1] != (tide_key_mark(odd) ^ tide_key.freed)) {
+        TIDE_STAT_ADD(lost, 1);
+        return;
+    }
     block.fault.what = "double free";
     block.fault.call = "malloc";
     block.fault.state = "live";
     tide_diag_misuse(&block.fault);
 }
 
-/* Does the block's word say that a user has it? */
-static bool route_is_handed_out(const struct tide_magazine *magazine, const char *block)
+/* See tide_route_malloc: does the block not look free? */
+static bool route_is_odd(const struct tide_magazine *magazine, const char *block)
 {
     const void *at = magazine->headed ? tide_mid_word_at(tide_pagemap_find((uintptr_t)block), block)
                                       : block + magazine->at;
-    return tide_mid_load(at) == (tide_route_word(magazine, block) ^ magazine->take_turn);
+    return (tide_mid_load(at) == tide_route_word(magazine, block)) == magazine->headed;
 }
 
 /* A block for the thread's own use, through its magazine. */
@@ -90,8 +98,8 @@ static void *route_take_cached(struct tide_cache *cache, enum tide_kind kind, un
             return NULL;
         void *block = magazine->top[-1];
         TIDE_RELAXED_SET(&magazine->top, magazine->top - 1);
-        if (TIDE_UNLIKELY(route_is_handed_out(magazine, block))) {
-            route_report_twice(block);
+        if (TIDE_UNLIKELY(route_is_odd(magazine, block))) {
+            route_set_aside(block);
             continue;
         }
         if (kind == TIDE_KIND_TINY)
@@ -195,7 +203,7 @@ static void *route_malloc_far(struct tide_cache *cache, size_t size)
     return taken;
 }
 
-TIDE_NOINLINE void *tide_route_malloc_slow(struct tide_cache *cache, size_t size, void *twice)
+TIDE_NOINLINE void *tide_route_malloc_slow(struct tide_cache *cache, size_t size, void *odd)
 {
     tide_self_set(cache); /* the fast path may have left it busy */
     if (cache->deep != NULL && size > tide_sizeclass.tiny_max && size <= TIDE_MID_TOP) {
@@ -207,8 +215,8 @@ TIDE_NOINLINE void *tide_route_malloc_slow(struct tide_cache *cache, size_t size
         struct route_visit visit = route_enter(cache); /* the class tables are there after it */
         route_leave(&visit);
     }
-    if (TIDE_UNLIKELY(twice != NULL))
-        route_report_twice(twice);
+    if (TIDE_UNLIKELY(odd != NULL))
+        route_set_aside(odd);
     if (size > TIDE_MID_TOP)
         return tide_route_take_large(NULL, size, 1, NULL);
     unsigned slot = tide_sizeclass_slot(size);

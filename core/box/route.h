@@ -17,9 +17,9 @@
 #include "box/mid.h"
 #include "box/tiny.h"
 
-/* The rest of malloc; `cache` is what tide_self was. `twice`: a block that was found
- * live in a magazine, or NULL. Sets errno when it returns NULL. */
-void *tide_route_malloc_slow(struct tide_cache *cache, size_t size, void *twice);
+/* The rest of malloc; `cache` is what tide_self was. `odd`: a block that was taken from a
+ * magazine and does not look free, or NULL. Sets errno when it returns NULL. */
+void *tide_route_malloc_slow(struct tide_cache *cache, size_t size, void *odd);
 
 /* The rest of free: whatever is not an own, live block of Tiny or Mid. `call` names
  * the function in messages. */
@@ -64,11 +64,13 @@ TIDE_INLINE void *tide_route_malloc(size_t size)
     char *block = top[-1];
     TIDE_RELAXED_SET(&magazine->top, top - 1);
     tide_self_set(cache);
-    uint64_t word = tide_route_word(magazine, block) ^ magazine->take_turn;
-    /* Handed out already: an old header was written back and freed. */
-    if (TIDE_UNLIKELY(tide_mid_load(block + magazine->at) == word))
+    uint64_t word = tide_route_word(magazine, block);
+    uint8_t found = tide_mid_load(block + magazine->at) == word;
+    /* Mid: handed out already, since an old header was written back and freed. Tiny: the
+     * mark of a free block is gone, by a write after the free; it may be there twice. */
+    if (TIDE_UNLIKELY(found == magazine->headed))
         return tide_route_malloc_slow(cache, size, block);
-    tide_mid_store(block + magazine->at, word);
+    tide_mid_store(block + magazine->at, word ^ magazine->take_turn);
     return block;
 }
 

@@ -22,6 +22,7 @@
     X(peak)           /* the most bytes ever in use by segments and mappings */                    \
     X(used)           /* gauge: bytes in use by segments and mappings */                           \
     X(remote_batches) /* batches handed to other heaps */                                          \
+    X(lost)           /* Tiny blocks set aside: written to after they were freed */                \
     X(foreign_leaks)  /* foreign pointers ignored */                                               \
     X(mid_spills)     /* segments of Mid taken from near memory: cap=, or no placing */            \
     X(mid_refused)    /* segments of Mid refused under full=fail */                                \

@@ -38,6 +38,8 @@ struct tide_stats {
     uint64_t heaps;          /* heaps in use, threads' and first-class ones */
     uint64_t parked_heaps;   /* heaps of ended threads, waiting to be adopted */
     uint64_t remote_batches; /* batches of blocks freed by other threads */
+    uint64_t lost_blocks;    /* Tiny blocks never used again, because they were written to
+                              * after they were freed; they count as live */
     uint64_t foreign_leaks;  /* foreign pointers ignored (option foreign=) */
     uint64_t misuses;        /* misuse that did not abort (option misuse=) */
     uint64_t mid_spills;     /* segments (512 KiB) of Mid that had to come from near memory: the
