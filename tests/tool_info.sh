@@ -141,6 +141,14 @@ test_info_machines()
     TIDEPOOL_OPTIONS=mid=node:3,5 run info --sysfs="$TMP/four" --json
     has 'four nodes, two asked for, one without memory' '"what": "node 5"' \
         '"why": "it has no memory here; nodes with memory: 0,2,3"'
+    TIDEPOOL_OPTIONS=mid=node:2,cap=32M,full=fail,migrate=kernel run info --sysfs="$TMP/four"
+    says 'cap is told' 0 out 'cap=33554432: at most so many bytes of far memory'
+    says 'full=fail is told' 0 out 'full=fail: when far memory is full malloc returns NULL'
+    says 'migrate=kernel is told' 0 out 'migrate=kernel: whether the kernel takes it is known'
+    TIDEPOOL_OPTIONS=mid=near,cap=1M,full=fail,migrate=kernel run info
+    says 'near memory has no cap' 0 out 'cap=1048576 has no effect: Mid is near memory'
+    says '... is never full' 0 out 'full=fail has no effect: Mid is near memory'
+    says '... and nothing moves' 0 out 'migrate=kernel: Mid is near memory'
     run info --sysfs="$TMP/four" --json
     json 'four nodes: valid JSON'
     has 'four nodes: all far ones' '"far_nodes": [' 2 3 ']'

@@ -210,13 +210,17 @@ static void life_warn(const char *complaint)
 static void life_tell_source(void)
 {
     const struct tide_source *source = tide_segment_source();
-    char line[256];
+    char line[448];
     struct tide_text text = {line, sizeof line, 0};
     tide_text_add(&text, "Mid is ");
     tide_text_add(&text, source->text);
     tide_text_add(&text, " (");
     tide_text_add(&text, source->why);
     tide_text_add(&text, ")");
+    if (source->migrate_why != NULL) {
+        tide_text_add(&text, "; migrate=kernel: ");
+        tide_text_add(&text, source->migrate_why);
+    }
     tide_diag_say(line);
 }
 

@@ -119,8 +119,12 @@ static uint64_t source_near_nodes(const char *root)
 void tide_source_tune(struct tide_source *source, bool migrate, enum tide_thp thp)
 {
     source->thp = thp;
-    if (!migrate || source->nodes == 0)
+    if (!migrate)
         return;
+    if (source->nodes == 0) {
+        source->migrate_why = "Mid is near memory: there is nothing to bring near";
+        return;
+    }
     uint64_t near = source_near_nodes(source->root) & ~source->nodes;
     size_t size = tide_vmem_page_size();
     void *scratch = tide_vmem_reserve(size);

@@ -165,6 +165,35 @@ static void decide_header(struct decision *decision)
         decision->header_why = "Mid is near: the checked word stands in front of its block";
 }
 
+/* What the options about a full node and about moving pages come to here. */
+static void note_placement(struct decision *decision, const struct machine *machine)
+{
+    char cap[32], full[32], migrate[32];
+    tide_option_show("cap", cap, sizeof cap);
+    tide_option_show("full", full, sizeof full);
+    tide_option_show("migrate", migrate, sizeof migrate);
+    bool far = decision->mid.node >= 0 || decision->mid.far;
+    if (strcmp(cap, "0") != 0)
+        note(decision,
+             far ? "cap=%s: at most so many bytes of far memory"
+                 : "cap=%s has no effect: Mid is near memory",
+             cap);
+    if (strcmp(full, "fail") == 0)
+        note(decision, far ? "full=fail: when far memory is full malloc returns NULL (ENOMEM)"
+                           : "full=fail has no effect: Mid is near memory");
+    if (strcmp(migrate, "kernel") != 0)
+        return;
+    if (machine->fake) {
+        note(decision, "migrate=kernel: whether the kernel takes it is known on the machine only");
+        return;
+    }
+    tide_source_tune(&decision->mid, true, TIDE_THP_DEFAULT);
+    if (decision->mid.migrate_why != NULL)
+        note(decision, "migrate=kernel: %s", decision->mid.migrate_why);
+    else
+        note(decision, "migrate=kernel: the kernel may move hot pages to near memory");
+}
+
 static void add_notes(struct decision *decision, const struct machine *machine)
 {
     int id = decision->mid.node;
@@ -189,6 +218,7 @@ void decide(struct decision *decision, const struct settings *settings,
     decide_header(decision);
     list_rejected(decision, machine);
     add_notes(decision, machine);
+    note_placement(decision, machine);
     try_placing(decision, machine);
     if (decision->mid.node >= 0)
         snprintf(decision->numactl, sizeof decision->numactl, "numactl --preferred=%d",
