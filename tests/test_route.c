@@ -456,113 +456,6 @@ static struct item common[64];
 static pthread_mutex_t common_lock = PTHREAD_MUTEX_INITIALIZER;
 
 /* Swaps blocks with the other threads and replaces what it got. */
-/* A block that is in a magazine twice must not be handed out twice: from Mid an old header
- * written back before the second free, from Tiny the mark of the first free overwritten. */
-static void free_twice_unseen(void *p, bool mid)
-{
-    char word[16], *at = (char *)p - (mid ? 16 : 0);
-    memcpy(word, at, sizeof word);
-    tide_free(p);
-    if (mid)
-        memcpy(at, word, sizeof word);
-    else
-        memset(at, 5, sizeof word);
-    tide_free(p);
-}
-
-/* The size that the tests below ask for in each tier. */
-static size_t asked_for(const void *p)
-{
-    return tide_tier_of(p) == TIDE_TIER_MID ? 4000 : 200;
-}
-
-static void hold_and_trim(void *p)
-{
-    size_t size = asked_for(p);
-    free_twice_unseen(p, tide_tier_of(p) == TIDE_TIER_MID);
-    char *held = tide_malloc(size);
-    APART(held == p);
-    memset(held, 1, 100);
-    __asm__ volatile("" : : "r"(held) : "memory"); /* the compiler may not put it off */
-    tide_malloc_trim(0); /* the other one goes home */
-    APART(held[0] == 1 && held[99] == 1);
-    for (int i = 0; i < MANY; i++)
-        APART(tide_malloc(size) != p);
-}
-
-static void take_twice(void *p)
-{
-    size_t size = asked_for(p);
-    free_twice_unseen(p, tide_tier_of(p) == TIDE_TIER_MID);
-    char *held = tide_malloc(size);
-    APART(held == p);
-    memset(held, 1, size);
-    __asm__ volatile("" : : "r"(held) : "memory");
-    for (int i = 0; i < MANY; i++)
-        APART(tide_malloc(size) != p);
-}
-
-static void *warm(size_t size)
-{
-    tide_free(tide_malloc(size));
-    return tide_malloc(size);
-}
-
-START_TEST(what_came_home_twice_is_handed_out_once)
-{
-    struct tide_stats before, after;
-    void *mid = warm(4000), *tiny = warm(200);
-    uint32_t owner = tide_self->owner;
-    must_die(
-        hold_and_trim, mid,
-        fault_line("double free", mid, "free", "mid", tide_malloc_usable_size(mid), owner, "live"));
-    must_die(take_twice, mid,
-             fault_line("double free", mid, "malloc", "mid", tide_malloc_usable_size(mid), owner,
-                        "live"));
-    must_live(hold_and_trim, tiny, "");
-    must_live(take_twice, tiny, "");
-    tide_stats(&before);
-    take_twice(tiny);
-    tide_stats(&after);
-    ck_assert_uint_eq(after.lost_blocks, before.lost_blocks + 1);
-}
-END_TEST
-
-/* Two threads free a block at the same moment: both batches reach its owner, who has
- * handed it out again in between. */
-static void home_in_two_batches(void *p)
-{
-    struct tide_pages *pages = tide_self->pages;
-    size_t size = asked_for(p);
-    bool mid = tide_tier_of(p) == TIDE_TIER_MID;
-    tide_free(p);
-    tide_route_flush_thread();
-    void *held[MANY];
-    int count = 0;
-    do
-        held[count] = tide_malloc(size);
-    while (held[count] != p && ++count < MANY);
-    APART(count < MANY);
-    if (!mid)
-        memset(p, 7, size);
-    tide_lock_take(&pages->lock);
-    tide_page_flush(pages, &p, 1, "free");
-    tide_lock_drop(&pages->lock);
-    for (int i = 0; i < MANY; i++)
-        APART(tide_malloc(size) != p);
-}
-
-START_TEST(a_second_batch_takes_nothing_from_a_holder)
-{
-    void *mid = warm(4000), *tiny = warm(200);
-    uint32_t owner = tide_self->owner;
-    must_die(
-        home_in_two_batches, mid,
-        fault_line("double free", mid, "free", "mid", tide_malloc_usable_size(mid), owner, "live"));
-    must_live(home_in_two_batches, tiny, "");
-}
-END_TEST
-
 static void *swap_and_replace(void *arg)
 {
     uint64_t seed = (uintptr_t)arg, broken = 0;
@@ -617,8 +510,6 @@ int main(void)
     tcase_add_test(group, reports_name_the_call);
     tcase_add_loop_test(group, frees_into_full_magazines_lose_nothing, 0, 2);
     tcase_add_loop_test(group, blocks_of_purged_pages_are_freed_as_well, 0, 2);
-    tcase_add_test(group, what_came_home_twice_is_handed_out_once);
-    tcase_add_test(group, a_second_batch_takes_nothing_from_a_holder);
     tcase_add_loop_test(group, an_impossible_size_purges_nothing, 0, 2);
     tcase_add_loop_test(group, random_operations_keep_every_byte, 0, 2);
     tcase_add_loop_test(group, threads_free_each_others_blocks, 0, 2);
