@@ -5,13 +5,17 @@
 #   tools/deps.sh missing TARGET...  only names what is missing; 1 if anything is
 #   tools/deps.sh list TARGET...     the packages of these targets
 #   tools/deps.sh unpack NAME DEST   a binary package into the directory DEST
+#   tools/deps.sh unpack-all DEST NAME...   the same with what they need and the machine lacks
+#   tools/deps.sh unpack-backports DEST NAME...   unpack-all, from the suite of backports
+#   tools/deps.sh kernel DEST [backports]   this Debian's kernel for virtual machines, or
+#                                    the one of its backports, with its modules
 #   tools/deps.sh source NAME DEST   the upstream source of a source package into DEST
 #
 # Installs by apt-get as root or through sudo without a password; when neither
 # is possible it prints the command to run and exits 3. When nothing is missing
 # it does nothing and asks no network.
 #
-# `unpack` and `source` install nothing and need no root: they work under
+# The last five install nothing and need no root: they work under
 # $BUILD/deps with package lists of their own, made from the machine's apt sources.
 # The machine's configuration is only read. apt verifies what it downloads.
 set -u
@@ -20,6 +24,7 @@ cd "$(dirname "$0")/.." || exit 2
 BUILD=${BUILD:-build}
 [[ $BUILD == /* ]] || BUILD=$PWD/$BUILD
 DEPS=$BUILD/deps
+BACKPORTS=''
 export DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8
 
 # PACKAGE, PACKAGE|OTHER (either will do) or PACKAGE=COMMAND (a command of this
@@ -31,11 +36,16 @@ packages_of()
     tidy) echo 'gcc=gcc libc6-dev make=make binutils=objdump clang-format-14|clang-format
         shellcheck=shellcheck' ;;
     check) echo 'gcc=gcc g++=g++ libc6-dev make=make binutils=objdump check pkg-config=pkg-config
-        valgrind=valgrind clang-format-14|clang-format shellcheck=shellcheck' ;;
+        valgrind=valgrind clang-format-14|clang-format shellcheck=shellcheck
+        gnuplot-nox=gnuplot linux-perf=perf clang=clang libclang-rt-14-dev|libclang-rt-dev
+        libbenchmark-dev' ;;
+    extras) echo 'g++=g++ libbenchmark-dev' ;;
     clang) echo 'clang=clang libclang-rt-14-dev|libclang-rt-dev' ;;
     ci) echo "$(packages_of check) $(packages_of clang)" ;;
-    peers | bench) echo 'gcc=gcc libc6-dev make=make libjemalloc2 libmimalloc2.0|libmimalloc3
+    peers) echo 'gcc=gcc libc6-dev make=make libjemalloc2 libmimalloc2.0|libmimalloc3
         libtcmalloc-minimal4|libtcmalloc-minimal4t64' ;;
+    bench) echo "$(packages_of peers) gnuplot-nox=gnuplot" ;;
+    instr) echo "$(packages_of peers) valgrind=valgrind" ;;
     source) echo 'tar=tar xz-utils=xz bzip2=bzip2 gzip=gzip' ;;
     demo) echo "$(packages_of build) $(packages_of source) binutils=objdump" ;;
     *) return 1 ;;
@@ -170,10 +180,12 @@ report_missing()
 # ---- apt of our own -------------------------------------------------------------------
 
 # The machine's apt sources as they are, or (kind deb-src) turned into sources of
-# source packages. Files that apt ignores are ignored here too.
+# source packages, or (kind backports) with the suite of backports beside the main one.
+# Files that apt ignores are ignored here too.
 write_sources()
 {
-    local kind=$1 dir=$2 file types='Types: deb' line='deb'
+    local kind=$1 dir=$2 file types='Types: deb' line='deb' suite
+    suite=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
     if [[ $kind == deb-src ]]; then
         types='Types: deb-src'
         line='deb-src'
@@ -189,6 +201,11 @@ write_sources()
         sed -E "s/^Types:.*\\bdeb([[:space:]].*)?\$/$types/" "$file" \
             >"$dir/sources.list.d/${file##*/}"
     done
+    if [[ $kind == backports ]]; then
+        sed -i -E "s/^(Suites:.*[[:space:]])$suite([[:space:]]|\$)/\1$suite $suite-backports\2/" \
+            "$dir"/sources.list.d/*.sources 2>/dev/null
+        sed -i -E "p; s/([[:space:]])$suite([[:space:]])/\1$suite-backports\2/" "$dir/sources.list"
+    fi
     if ! grep -rqsE "^(deb|Types)" "$dir/sources.list" "$dir/sources.list.d"; then
         say 'this machine has no apt sources to take packages from'
         return 1
@@ -273,6 +290,106 @@ unpack()
     dpkg-deb -x "$dir"/*.deb "$dest" && touch "$dest/.unpacked-$name"
 }
 
+# plan OPTION... NAME...: what apt would do to install NAMES on this machine. While another
+# apt-get is at work, packages are half installed and no plan can be made.
+plan()
+{
+    local attempt words
+    for attempt in 1 2 3 4 5 6; do
+        words=$(apt-get -qq -s --no-install-recommends install "$@" </dev/null 2>&1) && break
+        if [[ $words != *--fix-broken* || $attempt == 6 ]]; then
+            printf '%s\n' "$words" >&2
+            return 1
+        fi
+        sleep 10
+    done
+    printf '%s\n' "$words"
+}
+
+# download_all NAMES OPTION...: what apt would install for NAMES on this machine if it had
+# none of them, into the current directory: what it has may be from a source that apt
+# cannot download from. Never another libc: it would not suit the machine's loader.
+download_all()
+{
+    local words
+    local -a names options
+    read -ra names <<<"$1"
+    awk -v names=" $1 " 'BEGIN { RS = ""; ORS = "\n\n" }
+        !index(names, " " substr($0, 10, index($0, "\n") - 10) " ")' /var/lib/dpkg/status >status
+    options=("${@:2}" -o Dir::State::status="$PWD/status" -o Dir::Cache::pkgcache=
+        -o Dir::Cache::srcpkgcache=)
+    words=$(plan "${options[@]}" "${names[@]}") || return
+    mapfile -t -O "${#names[@]}" names < <(
+        awk '$1 == "Inst" && $2 !~ /^libc(6|-bin)(:|$)/ { print $2 }' <<<"$words")
+    mapfile -t names < <(printf '%s\n' "${names[@]}" | sort -u)
+    apt-get "${options[@]}" -qq -o APT::Sandbox::User="$(id -un)" download "${names[@]}" \
+        </dev/null >&2
+}
+
+# As download_all; the machine's own lists are enough when they know everything.
+download_somehow()
+{
+    if [[ -n $BACKPORTS ]]; then
+        private_lists backports || return
+        download_all "$1" -c "$CONF" -t "$BACKPORTS"
+        return
+    fi
+    download_all "$1" -o Acquire::Retries=2 2>/dev/null && return
+    private_lists deb && download_all "$1" -c "$CONF" 2>/dev/null && return
+    private_lists deb again && download_all "$1" -c "$CONF"
+}
+
+unpack_all()
+{
+    local dest dir key file wanted=${*:2}
+    dest=$(absolute "$1")
+    key=${wanted// /+}+${BACKPORTS:-all}
+    dir=$DEPS/archives/$key
+    [[ -e $dest/.unpacked-$key ]] && return
+    take_lock
+    if [[ ! -e $dir/complete ]]; then
+        rm -rf "$dir"
+        mkdir -p "$dir"
+        (cd "$dir" && download_somehow "$wanted" && touch complete) || {
+            say "MISSING of the packages $wanted: not all could be downloaded"
+            return 1
+        }
+    fi
+    mkdir -p "$dest"
+    for file in "$dir"/*.deb; do
+        dpkg-deb -x "$file" "$dest" || return
+    done
+    touch "$dest/.unpacked-$key"
+}
+
+# kernel_name: the package behind the name that always means the newest kernel. An empty
+# machine is assumed: one that has the kernel installed would have nothing to install.
+kernel_name()
+{
+    apt-get -c "$CONF" -qq -s -o Dir::State::status=/dev/null ${BACKPORTS:+-t "$BACKPORTS"} \
+        --no-install-recommends install "linux-image-cloud-$(dpkg --print-architecture)" \
+        </dev/null | awk '$1 == "Inst" && $2 ~ /^linux-image-[0-9]/ { print $2; exit }'
+}
+
+unpack_kernel()
+{
+    local dest name dir=$DEPS/archives/kernel-${BACKPORTS:-stock}
+    dest=$(absolute "$1")
+    [[ -e $dest/.unpacked-kernel ]] && return
+    take_lock
+    private_lists backports || return
+    name=$(kernel_name)
+    [[ -n $name ]] || { private_lists backports again && name=$(kernel_name); }
+    rm -rf "$dir" "$dest"
+    mkdir -p "$dir" "$dest"
+    if [[ -z $name ]] || ! (cd "$dir" && fetch backports download "$name"); then
+        say "MISSING the kernel ${name:-linux-image-cloud}: it could not be downloaded"
+        return 1
+    fi
+    dpkg-deb -x "$dir"/*.deb "$dest" && touch "$dest/.unpacked-kernel"
+    rm -rf "$dir"
+}
+
 # ---- source packages --------------------------------------------------------------------
 
 # Checks the files in the current directory against the .dsc beside them.
@@ -346,6 +463,26 @@ unpack | source)
         exit 2
     fi
     if [[ $1 == unpack ]]; then unpack "$2" "$3"; else get_source "$2" "$3"; fi
+    ;;
+unpack-all)
+    if (($# < 3)); then
+        echo 'usage: tools/deps.sh unpack-all DEST NAME...' >&2
+        exit 2
+    fi
+    unpack_all "${@:2}"
+    ;;
+unpack-backports)
+    BACKPORTS=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)-backports
+    unpack_all "${@:2}"
+    ;;
+kernel)
+    if (($# < 2)); then
+        echo 'usage: tools/deps.sh kernel DEST [backports]' >&2
+        exit 2
+    fi
+    [[ ${3:-} == backports ]] &&
+        BACKPORTS=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)-backports
+    unpack_kernel "$2"
     ;;
 *) install_lacking "$@" ;;
 esac
