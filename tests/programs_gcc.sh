@@ -9,7 +9,8 @@ unset MAKEFLAGS MFLAGS MAKELEVEL CFLAGS LDFLAGS
 export CCACHE_DISABLE=1
 TARGETS=(libtidepool.so tidepool tests/prog_cxx_forms tests/plug_cxx.so)
 
-# build ARM: both arms write to the same place, whose name stands in what they write.
+# build HOW ARM: by plain or watched; both arms write to the same place, since its name stands
+# in what they write.
 build()
 {
     "$1" build make -s -j2 CC=gcc CXX=g++ CFLAGS="-O1 -g" BUILD="$TMP/build" \
