@@ -48,7 +48,7 @@ START_TEST(a_range_gets_the_policy_asked_for)
         if (ret == -ENOSYS || ret == -EPERM)
             return;
         ck_assert_int_eq(ret, 0);
-        ck_assert_int_eq(policy_at(base + SIZE - 1, &nodes), rows[i].mode);
+        ck_assert_int_eq(policy_at(base + SIZE - 1, &nodes) & 0xff, rows[i].mode);
         ck_assert_uint_eq(nodes, here());
         memset(base, 1, SIZE);
         ck_assert_int_eq(tide_numa_place(base, SIZE, TIDE_NUMA_DEFAULT, 0, 0), 0);

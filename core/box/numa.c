@@ -11,7 +11,8 @@ enum {
     NUMA_PREFERRED_MANY = 5,
     NUMA_WEIGHTED_INTERLEAVE = 6,
     NUMA_BALANCING = 1 << 13,
-    NUMA_POPULATE_WRITE = 23, /* MADV_POPULATE_WRITE */
+    NUMA_STATIC_NODES = 1 << 15, /* a cpuset that changes does not rename the nodes */
+    NUMA_POPULATE_WRITE = 23,    /* MADV_POPULATE_WRITE */
     NUMA_MAX_PAGES = 65536,
     NUMA_BITS = 64 + 1 /* what the kernel wants to hear for masks of 64 bits */
 };
@@ -52,9 +53,9 @@ int tide_numa_place(void *base, size_t size, enum tide_numa_how how, uint64_t no
     case TIDE_NUMA_PROMOTE:
         return numa_promote(base, size, nodes, near);
     case TIDE_NUMA_INTERLEAVE:
-        return numa_mbind(base, size, MPOL_INTERLEAVE, nodes);
+        return numa_mbind(base, size, MPOL_INTERLEAVE | NUMA_STATIC_NODES, nodes);
     default:
-        return numa_mbind(base, size, NUMA_WEIGHTED_INTERLEAVE, nodes);
+        return numa_mbind(base, size, NUMA_WEIGHTED_INTERLEAVE | NUMA_STATIC_NODES, nodes);
     }
 }
 

@@ -167,8 +167,10 @@ static bool segment_wants_far(void)
 static void segment_place(struct tide_window *window)
 {
     void *area = (void *)window->base;
-    if (segment_mid.thp != TIDE_THP_DEFAULT)
-        tide_numa_huge(area, window->reserved, segment_mid.thp == TIDE_THP_ALWAYS);
+    /* With full=fail none: a huge page that the kernel splits gives up its parts that hold
+     * only zeroes, after they were found to be in their place. */
+    if (segment_mid.thp != TIDE_THP_DEFAULT || segment_fail)
+        tide_numa_huge(area, window->reserved, segment_mid.thp == TIDE_THP_ALWAYS && !segment_fail);
     bool room = segment_fail || segment_far_used < segment_cap;
     if (segment_wants_far() && room && tide_source_place(&segment_mid, area, window->reserved) == 0)
         window->far = window->reserved;
