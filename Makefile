@@ -49,6 +49,9 @@ C_DEBUG := $(C_LIB) -Og -g -DTIDE_DEBUG=1
 C_ASAN := $(C_LIB) -O1 -g -fno-omit-frame-pointer -DTIDE_DEBUG=1 \
     -fsanitize=address,undefined -fno-sanitize-recover=undefined
 C_TSAN := $(C_LIB) -O1 -g -fno-omit-frame-pointer -DTIDE_DEBUG=1 -fsanitize=thread
+# The fuzzers are made by clang, whatever CC is: only it has libFuzzer.
+FUZZ_CC ?= clang
+C_FUZZ := $(C_ASAN) -fsanitize=fuzzer-no-link -fno-sanitize-coverage=trace-cmp
 C_TEST := $(C_BASE) -Icore -g -pthread $(NO_BUILTIN) -Wno-unknown-warning-option \
     -Wno-use-after-free -Wno-free-nonheap-object
 CHECK_CFLAGS = $(shell pkg-config --cflags check)
@@ -70,12 +73,15 @@ HEADERS := $(wildcard include/tidepool/*.h)
 #                   With -DSTRESS_PLAIN they use libc's names, under preload
 # tests/prog_*.c|cc programs without the library, to be run under preload
 # tests/plug_*.c|cc shared objects for those programs to open
+# tests/fuzz/fuzz_*.c  fuzz harnesses, each built twice: by clang with libFuzzer, and with
+#                   fuzz_main.c as a program that replays files
 # tests/*.sh        scripts; the section is the name up to the first _ or .
 #                   (lib*.sh is for scripts to read, not to run)
 TEST := $(patsubst tests/%.c,%,$(wildcard tests/test_*.c))
 STRESS := $(patsubst tests/%.c,%,$(wildcard tests/stress_*.c))
 PROG := $(basename $(notdir $(wildcard tests/prog_*.c tests/prog_*.cc)))
 PLUG := $(basename $(notdir $(wildcard tests/plug_*.c tests/plug_*.cc)))
+FUZZ := $(filter-out main,$(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c)))
 SCRIPT := $(filter-out tests/lib%,$(sort $(wildcard tests/*.sh)))
 STRAY := $(filter-out tests/test_% tests/stress_% tests/prog_% tests/plug_%,\
     $(wildcard tests/*.c tests/*.cc))
@@ -91,32 +97,36 @@ SO := $(BUILD)/libtidepool.so
 LIBS := $(SO) $(BUILD)/$(SONAME) $(BUILD)/libtidepool.a $(BUILD)/libtidepool_api.a
 TOOL_BIN := $(if $(TOOL),$(BUILD)/tidepool)
 BENCH_BIN := $(BENCH:%=$(BUILD)/bench/%)
+MICRO_BIN := $(patsubst %.c,$(BUILD)/%,$(wildcard bench/micro/micro_*.c))
 DEBUG_OBJ := $(BOX:%=$(BUILD)/debug/obj/%.o)
 ASAN_OBJ := $(patsubst %,$(BUILD)/asan/obj/%.o,$(filter-out override,$(BOX)))
 TSAN_OBJ := $(patsubst %,$(BUILD)/tsan/obj/%.o,$(filter-out override,$(BOX)))
+FUZZ_OBJ := $(patsubst %,$(BUILD)/fuzz/obj/%.o,$(filter-out override,$(BOX)))
 DEBUG_LIBS := $(BUILD)/libtidepool_dbg.so $(BUILD)/libtidepool_dbg.a \
     $(BUILD)/libtidepool_api_dbg.a
 ASAN_LIB := $(BUILD)/libtidepool_api_asan.a
 TSAN_LIB := $(BUILD)/libtidepool_api_tsan.a
+FUZZ_LIB := $(BUILD)/fuzz/libtidepool_api.a
 TEST_BIN := $(TEST:%=$(BUILD)/tests/debug/%)
 TEST_ASAN_BIN := $(TEST:%=$(BUILD)/tests/asan/%)
 TEST_TSAN_BIN = $(TSAN_TEST:%=$(BUILD)/tests/tsan/%)
 STRESS_BIN := $(foreach v,release plain asan tsan,$(STRESS:%=$(BUILD)/tests/$(v)/%))
 PROG_BIN := $(PROG:%=$(BUILD)/tests/%)
 PLUG_BIN := $(PLUG:%=$(BUILD)/tests/%.so)
+FUZZ_BIN := $(foreach v,fuzz replay,$(FUZZ:%=$(BUILD)/tests/fuzz/$(v)_%))
 
-.PHONY: all lib debug sanitize bench check check-long check-programs check-run demo tidy fastpath
-.PHONY: format extras install uninstall clean help FORCE
+.PHONY: all lib debug sanitize benches bench check check-long check-programs check-run demo
+.PHONY: bench-instr micro tidy fastpath mutants format extras install uninstall clean help FORCE
 
-all: lib $(TOOL_BIN) bench
+all: lib $(TOOL_BIN) benches
 lib: $(LIBS)
 debug: $(DEBUG_OBJ) $(DEBUG_LIBS)
 sanitize: $(ASAN_LIB) $(TSAN_LIB)
-bench: $(BENCH_BIN)
+benches: $(BENCH_BIN)
 
 # The stamp changes when a flag or the list of sources does.
 stamp := $(subst ','\'',$(CC) $(CXX) $(CFLAGS) $(LDFLAGS) $(C_LIB) $(C_DEBUG) $(C_ASAN) \
-    $(C_TSAN) $(C_TEST) $(LD_SO) $(BOX) $(TOOL))
+    $(C_TSAN) $(FUZZ_CC) $(C_FUZZ) $(C_TEST) $(LD_SO) $(BOX) $(TOOL))
 $(BUILD)/flags: FORCE
 	@mkdir -p $(@D)
 	@printf '%s\n' '$(stamp)' | cmp -s - $@ || printf '%s\n' '$(stamp)' >$@
@@ -156,6 +166,11 @@ $(eval $(call variant,debug,C_DEBUG))
 $(eval $(call variant,asan,C_ASAN))
 $(eval $(call variant,tsan,C_TSAN))
 
+$(BUILD)/fuzz/obj/%.o: core/box/%.c $(BUILD)/flags
+	$(call say,CC,$@)
+	@mkdir -p $(@D)
+	$(Q)$(FUZZ_CC) $(C_FUZZ) -MMD -MP -c -o $@ $<
+
 $(BUILD)/libtidepool_dbg.so: $(DEBUG_OBJ) core/tidepool.map $(BUILD)/flags
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LD_SO) -g $(LDFLAGS) -o $@ $(filter %.o,$^)
@@ -169,6 +184,9 @@ $(ASAN_LIB): $(ASAN_OBJ) $(BUILD)/flags
 	$(call say,AR,$@)
 	$(archive)
 $(TSAN_LIB): $(TSAN_OBJ) $(BUILD)/flags
+	$(call say,AR,$@)
+	$(archive)
+$(FUZZ_LIB): $(FUZZ_OBJ) $(BUILD)/flags
 	$(call say,AR,$@)
 	$(archive)
 
@@ -188,6 +206,20 @@ $(BUILD)/bench/%: bench/%.c $(BUILD)/flags
 	$(call say,CC,$@)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(C_BASE) $(NO_BUILTIN) $(CFLAGS) -MMD -MP -MF $@.d $(LDFLAGS) -o $@ $< -lpthread
+
+# Benches through Google Benchmark, in C behind a shim. micro_box measures the boxes.
+$(BUILD)/bench/micro/%.o: bench/micro/%.c $(BUILD)/flags
+	$(call say,CC,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(C_BASE) -D_GNU_SOURCE -Icore $(NO_BUILTIN) $(CFLAGS) -MMD -MP -c -o $@ $<
+$(BUILD)/bench/micro/micro_shim.o: bench/micro/micro_shim.cc $(BUILD)/flags
+	$(call say,CXX,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CXX) -std=gnu++17 $(WARN) $(CFLAGS) -MMD -MP -c -o $@ $<
+$(BUILD)/bench/micro/micro_box: $(BUILD)/libtidepool_api.a
+$(MICRO_BIN): $(BUILD)/bench/micro/%: $(BUILD)/bench/micro/%.o $(BUILD)/bench/micro/micro_shim.o
+	$(call say,LINK,$@)
+	$(Q)$(CXX) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) -lbenchmark -lpthread
 
 # ---- tests -------------------------------------------------------------------
 # Programs are built without optimisation, so that the compiler removes no
@@ -235,8 +267,18 @@ $(BUILD)/tests/plug_%.so: tests/plug_%.cc $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(Q)$(CXX) $(CXX_TEST) -fPIC -shared -MMD -MP -MF $@.d -o $@ $< $(LDFLAGS)
 
+$(BUILD)/tests/fuzz/fuzz_%: tests/fuzz/fuzz_%.c $(FUZZ_LIB) $(BUILD)/flags
+	$(call say,CC,$@)
+	@mkdir -p $(@D)
+	$(Q)$(FUZZ_CC) $(C_TEST) $(ASAN_ON) -fsanitize=fuzzer -MMD -MP -MF $@.d -o $@ $< $(FUZZ_LIB)
+$(BUILD)/tests/fuzz/replay_%: tests/fuzz/fuzz_%.c tests/fuzz/fuzz_main.c $(ASAN_LIB) \
+    $(wildcard tests/fuzz/*.h) $(BUILD)/flags
+	$(call say,CC,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(C_TEST) $(ASAN_ON) -o $@ $(filter %.c,$^) $(ASAN_LIB)
+
 check-programs: all debug $(TEST_BIN) $(TEST_ASAN_BIN) $(TEST_TSAN_BIN) $(STRESS_BIN) \
-    $(PROG_BIN) $(PLUG_BIN)
+    $(PROG_BIN) $(PLUG_BIN) $(FUZZ_BIN) $(MICRO_BIN)
 	@for f in $(STRAY); do \
 	    echo "$$f: nothing runs it; name it test_, stress_, prog_ or plug_" >&2; exit 1; \
 	done
@@ -266,11 +308,12 @@ check:
 	@+$(MAKE) --no-print-directory check-programs
 	@+$(MAKE) --no-print-directory check-run
 
-# As check, with a hundred times the stress and an hour for each item.
+# Uses up the time it is given, with other seeds each time.
+check-long: MINUTES ?= 120
 check-long:
 	@tools/deps.sh check
 	@+$(MAKE) --no-print-directory check-programs
-	@+TEST_LONG=1 TEST_SECONDS=7200 $(MAKE) --no-print-directory check-run STRESS_OPS=100000000
+	@tests/long/run $(MINUTES)
 
 tidy: $(SO) $(BUILD)/libtidepool_api.a $(DEBUG_OBJ)
 	@tools/tidy.sh
@@ -278,9 +321,25 @@ tidy: $(SO) $(BUILD)/libtidepool_api.a $(DEBUG_OBJ)
 fastpath: $(SO)
 	@tools/fastpath.sh $(SO)
 
+# Breaks the library in every way of tests/mutants and demands that a test notices.
+# `check` does so with a sample.
+mutants: lib $(PROG_BIN) $(PLUG_BIN)
+	@tests/mutants.sh --all
+
 # Rewrites the C files into the style that tidy demands.
 format:
 	@tools/tidy.sh --format
+
+# A selection under all allocators, about BENCH_SECONDS (300): $(BUILD)/bench/report. What
+# cannot be installed is named in the page.
+bench: all
+	@tools/deps.sh bench || echo 'going on without what is missing'
+	@bench/report
+
+# Instructions for a pair of malloc and free, by tier: callgrind counts, nothing is timed.
+bench-instr: lib benches
+	@tools/deps.sh instr || echo 'going on without what is missing'
+	@bench/instr
 
 demo:
 	@tools/deps.sh demo
@@ -288,10 +347,14 @@ demo:
 	@tools/demo.sh
 
 # What needs more than gcc and make. Installs nothing: names every package that the
-# machine lacks and stops, or builds all test programs.
+# machine lacks and stops, or builds all test programs and the benches of single calls.
 extras: all
-	@tools/deps.sh missing check peers
-	@+$(MAKE) --no-print-directory check-programs
+	@tools/deps.sh missing check peers extras
+	@+$(MAKE) --no-print-directory check-programs micro
+
+micro: lib
+	@tools/deps.sh missing extras
+	@+$(MAKE) --no-print-directory $(MICRO_BIN)
 
 # ---- install -----------------------------------------------------------------
 
@@ -337,12 +400,17 @@ help:
 	@echo 'make lib         the library alone'
 	@echo 'make debug       one object per box, with assertions: libtidepool*_dbg'
 	@echo 'make check       all tests (installs what they need: tools/deps.sh check)'
-	@echo 'make check-long  the same with 100 times the stress'
+	@echo 'make check-long  stress, fuzzers, mutants with other seeds: MINUTES=120'
+	@echo 'make benches     the benches alone'
+	@echo 'make bench       5 minutes of benches: a page in $(BUILD)/bench/report'
+	@echo 'make bench-instr instructions for malloc + free, counted by callgrind'
 	@echo 'make demo        compiles a real source package under the library'
 	@echo 'make tidy        the rules of the house: layers, sizes, style, symbols'
+	@echo 'make mutants     breaks the library line by line: do the tests notice?'
 	@echo 'make fastpath    what malloc and free cost on their straight paths'
 	@echo 'make format      rewrites the sources in the style of the house'
-	@echo 'make extras      the test programs; names the packages that they lack'
+	@echo 'make micro       benches of single calls in $(BUILD)/bench/micro (Google Benchmark)'
+	@echo 'make extras      these and the test programs; names the packages that they lack'
 	@echo 'make install     PREFIX=/usr/local LIBDIR= DESTDIR='
 	@echo 'make uninstall   removes what install put'
 	@echo 'make clean       removes $(BUILD), but keeps downloads in $(BUILD)/deps'
@@ -350,5 +418,6 @@ help:
 
 -include $(BUILD)/obj/unity.d $(BUILD)/obj/unity_override.d
 -include $(TOOL:%=$(BUILD)/obj/tidepool/%.d) $(BENCH:%=$(BUILD)/bench/%.d)
--include $(DEBUG_OBJ:.o=.d) $(ASAN_OBJ:.o=.d) $(TSAN_OBJ:.o=.d)
+-include $(MICRO_BIN:=.d) $(BUILD)/bench/micro/micro_shim.d
+-include $(DEBUG_OBJ:.o=.d) $(ASAN_OBJ:.o=.d) $(TSAN_OBJ:.o=.d) $(FUZZ_OBJ:.o=.d)
 -include $(wildcard $(BUILD)/tests/*.d $(BUILD)/tests/*/*.d)

@@ -1,10 +1,13 @@
 /*
- * bench.h - what every bench needs: bad input, numbers, random draws, clocks, memory figures
- * and the proof of which tier served how many blocks.
+ * bench.h - what every bench stands on: its ends, memory of its own, numbers on the command
+ * line, random draws, clocks and memory figures.
  *
  * A bench is linked with libc only and meets an allocator by LD_PRELOAD. What it keeps for
  * itself (tables, results) comes from bench_pages(), so that the allocator under test serves
  * nothing but the load. Exit status: 0 done, 1 failed or disproved, 2 bad input.
+ *
+ * The rest of the frame: bench_mix.h (which tier served what), bench_plan.h (flags),
+ * bench_result.h (output), bench_run.h (threads, cases, main).
  */
 #ifndef TIDE_BENCH_H
 #define TIDE_BENCH_H
@@ -22,21 +25,13 @@
 #include <time.h>
 #include <unistd.h>
 
-#include <tidepool/malloc.h>
-#include <tidepool/version.h>
-
 #ifndef __PIC__
 #error "a bench must be position-independent: in a fixed program a weak name is null for ever"
 #endif
 
-/* Null unless the preloaded library exports them: the only way in which a bench learns that
- * tidepool serves it. */
-extern __typeof__(tide_tier_of) tide_tier_of __attribute__((weak));
-extern __typeof__(tide_version) tide_version __attribute__((weak));
+enum { BENCH_OK = 0, BENCH_FAILED = 1, BENCH_BAD_INPUT = 2, BENCH_LIMIT = 1 << 30 };
 
-enum { BENCH_OK = 0, BENCH_FAILED = 1, BENCH_BAD_INPUT = 2, BENCH_TIERS = 4 };
-
-static const char *const bench_tier_name[BENCH_TIERS] = {"none", "tiny", "mid", "large"};
+typedef unsigned long long bench_count; /* what %llu prints */
 
 /* ---- ends ------------------------------------------------------------------------------- */
 
@@ -103,36 +98,66 @@ static inline uint64_t bench_number(const char *what, const char *text, uint64_t
     if (unit == 0)
         bench_die(BENCH_BAD_INPUT, "%s: '%s' is not a number", what, text);
     if (errno || value > high / unit || value * unit > high || value * unit < low)
-        bench_die(BENCH_BAD_INPUT, "%s: %s is not within %llu..%llu", what, text,
-                  (unsigned long long)low, (unsigned long long)high);
+        bench_die(BENCH_BAD_INPUT, "%s: %s is not within %llu..%llu", what, text, (bench_count)low,
+                  (bench_count)high);
     return value * unit;
 }
 
-struct bench_list {
-    size_t count;
-    uint32_t *at;
+/* Both ends belong to it. */
+struct bench_range {
+    uint32_t low, high;
 };
 
-/* A list such as "1024,4K,32K", of any length. An entry may stand several times. */
-static inline struct bench_list bench_size_list(const char *what, const char *text, uint32_t low,
-                                                uint32_t high)
+struct bench_list {
+    size_t count;
+    int ranged; /* some entry has low < high */
+    struct bench_range *at;
+    const char *text; /* as it was given */
+};
+
+/* The next entry of a list: ends it with a NUL, and returns where the one behind it begins,
+ * or NULL. */
+static inline char *bench_cut(const char *what, char *entry, int first)
 {
-    struct bench_list list = {0};
-    size_t length = strlen(text);
-    char *copy = bench_pages(length + 1);
-    memcpy(copy, text, length + 1);
-    list.at = bench_pages((length / 2 + 1) * sizeof *list.at);
-    for (char *entry = copy; entry != NULL;) {
-        char *comma = strchr(entry, ',');
-        if (comma != NULL)
-            *comma++ = '\0';
-        if (*entry == '\0')
-            bench_die(BENCH_BAD_INPUT, "%s: empty %s", what, length ? "entry in the list" : "list");
-        list.at[list.count++] = (uint32_t)bench_number(what, entry, 1024, low, high);
-        entry = comma;
+    char *comma = strchr(entry, ',');
+    if (comma != NULL)
+        *comma++ = '\0';
+    if (*entry == '\0')
+        bench_die(BENCH_BAD_INPUT, "%s: empty %s", what,
+                  first && comma == NULL ? "list" : "entry in the list");
+    return comma;
+}
+
+static inline char *bench_copy(const char *text)
+{
+    size_t length = strlen(text) + 1;
+    return memcpy(bench_pages(length), text, length);
+}
+
+/* A list such as "1,2,8" of counts (base 1000) or, in base 1024, of sizes and ranges such as
+ * "1024,4K,8K-32K". Of any length; an entry may stand several times. */
+static inline struct bench_list bench_parse_list(const char *what, const char *text, uint64_t base,
+                                                 uint64_t low, uint64_t high)
+{
+    struct bench_list list = {.text = text};
+    list.at = bench_pages((strlen(text) / 2 + 1) * sizeof *list.at);
+    for (char *entry = bench_copy(text), *next; entry != NULL; entry = next) {
+        next = bench_cut(what, entry, list.count == 0);
+        char *dash = base == 1024 ? strchr(entry + 1, '-') : NULL;
+        if (dash != NULL)
+            *dash++ = '\0';
+        struct bench_range *range = &list.at[list.count++];
+        range->low = range->high = (uint32_t)bench_number(what, entry, base, low, high);
+        if (dash != NULL)
+            range->high = (uint32_t)bench_number(what, dash, base, range->low, high);
+        list.ranged |= range->low < range->high;
     }
-    munmap(copy, length + 1);
     return list;
+}
+
+static inline struct bench_list bench_parse_sizes(const char *text)
+{
+    return bench_parse_list("--sizes", text, 1024, 8, BENCH_LIMIT);
 }
 
 /* ---- random draws ----------------------------------------------------------------------- */
@@ -170,6 +195,23 @@ static inline uint32_t bench_pick(uint32_t bits, uint32_t count)
     return (uint32_t)(((uint64_t)bits * count) >> 32);
 }
 
+/* 32 random bits as a size: each entry is equally likely, and so is each size of a range. */
+static inline uint32_t bench_size(const struct bench_list *sizes, uint32_t bits)
+{
+    uint64_t product = (uint64_t)bits * sizes->count;
+    const struct bench_range *range = &sizes->at[product >> 32];
+    return range->low + bench_pick((uint32_t)product, range->high - range->low + 1);
+}
+
+/* The mean of what bench_size returns. */
+static inline double bench_mean_size(const struct bench_list *sizes)
+{
+    double sum = 0;
+    for (size_t i = 0; i < sizes->count; i++)
+        sum += 0.5 * ((double)sizes->at[i].low + sizes->at[i].high);
+    return sum / (double)sizes->count;
+}
+
 /* ---- clocks and memory ------------------------------------------------------------------ */
 
 static inline double bench_seconds(clockid_t clock)
@@ -179,136 +221,61 @@ static inline double bench_seconds(clockid_t clock)
     return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
 }
 
-/* Involuntary context switches of this thread so far. */
-static inline uint64_t bench_switches(void)
+/* Involuntary context switches so far: of this thread, or (RUSAGE_SELF) of all. */
+static inline uint64_t bench_switches(int who)
 {
     struct rusage usage;
-    getrusage(RUSAGE_THREAD, &usage);
+    getrusage(who, &usage);
     return (uint64_t)usage.ru_nivcsw;
 }
 
-/* A line of /proc/self/status in KiB ("VmHWM:" peak, "VmRSS:" now), read without malloc. */
-static inline uint64_t bench_status_kib(const char *key)
+/* The beginning of a small file of /proc or /sys, without malloc; "" if there is none. */
+static inline void bench_read(const char *path, char *text, size_t size)
 {
-    char text[4096];
-    int fd = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
-    ssize_t length = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t length = fd < 0 ? -1 : read(fd, text, size - 1);
     if (fd >= 0)
         close(fd);
     text[length > 0 ? length : 0] = '\0';
+}
+
+/* The number behind `key` in such a file; `missing` when there is none. */
+static inline uint64_t bench_read_key(const char *path, const char *key, uint64_t missing)
+{
+    char text[4096];
+    bench_read(path, text, sizeof text);
     const char *line = strstr(text, key);
-    if (line == NULL)
+    char *end = NULL;
+    uint64_t value = line ? strtoull(line + strlen(key), &end, 10) : 0;
+    return line && end != line + strlen(key) ? value : missing;
+}
+
+/* A line of /proc/self/status in KiB: "VmHWM:" peak, "VmRSS:" now. */
+static inline uint64_t bench_status_kib(const char *key)
+{
+    uint64_t value = bench_read_key("/proc/self/status", key, UINT64_MAX);
+    if (value == UINT64_MAX)
         bench_die(BENCH_FAILED, "/proc/self/status does not tell %s", key);
-    return strtoull(line + strlen(key), NULL, 10);
+    return value;
 }
 
-/* ---- the tier mix ----------------------------------------------------------------------- */
-
-/* Blocks served by each tier, as tide_tier_of told for each pointer. */
-struct bench_mix {
-    uint64_t ops[BENCH_TIERS];
-};
-
-static inline int bench_on_tidepool(void)
+/* CPU seconds that the whole machine has spent so far, on us and on others; negative when
+ * the system does not tell. */
+static inline double bench_machine_cpu(void)
 {
-    return tide_tier_of != NULL;
-}
-
-/* What the caller claims about the mix; `given` is 0 if nothing was claimed. */
-struct bench_claim {
-    int given;
-    double percent[BENCH_TIERS];
-    double tolerance;
-};
-
-/* "tiny=25,mid=75[,tolerance=1]": percent of the operations; a tier not named must serve none. */
-static inline struct bench_claim bench_parse_claim(const char *text)
-{
-    struct bench_claim claim = {.given = 1, .tolerance = 1};
-    double total = 0;
-    while (*text != '\0') {
-        size_t name = strcspn(text, "=,"), which = BENCH_TIERS;
-        char *end = (char *)text + name;
-        double value = text[name] == '=' ? strtod(text + name + 1, &end) : -1;
-        if (end == text + name + 1 || (*end != ',' && *end != '\0') ||
-            !(value >= 0 && value <= 100))
-            bench_die(BENCH_BAD_INPUT, "--expect-mix: '%s' is not TIER=PERCENT,...", text);
-        for (size_t tier = 1; tier < BENCH_TIERS; tier++)
-            if (strlen(bench_tier_name[tier]) == name &&
-                memcmp(bench_tier_name[tier], text, name) == 0)
-                which = tier;
-        if (which < BENCH_TIERS) {
-            claim.percent[which] = value;
-        } else if (name == 9 && memcmp(text, "tolerance", 9) == 0) {
-            claim.tolerance = value;
-        } else {
-            bench_die(BENCH_BAD_INPUT, "--expect-mix: no tier named '%.*s'", (int)name, text);
-        }
-        text = *end == ',' ? end + 1 : end;
+    char text[512];
+    double ticks = 0;
+    bench_read("/proc/stat", text, sizeof text);
+    if (strncmp(text, "cpu ", 4) != 0)
+        return -1;
+    char *at = text + 4;
+    /* user nice system idle iowait irq softirq steal */
+    for (int column = 0; column < 8; column++) {
+        double value = strtod(at, &at);
+        if (column != 3 && column != 4)
+            ticks += value;
     }
-    for (size_t tier = 1; tier < BENCH_TIERS; tier++)
-        total += claim.percent[tier];
-    if (__builtin_fabs(total - 100) > 0.01)
-        bench_die(BENCH_BAD_INPUT, "--expect-mix: the tiers add up to %g %%, not 100 %%", total);
-    return claim;
-}
-
-static inline double bench_percent(const struct bench_mix *mix, size_t tier)
-{
-    uint64_t total = 0;
-    for (size_t i = 0; i < BENCH_TIERS; i++)
-        total += mix->ops[i];
-    return total ? 100.0 * (double)mix->ops[tier] / (double)total : 0;
-}
-
-/* BENCH_OK if the mix is what was claimed and the library knew every pointer; else says on
- * stderr what is wrong. */
-static inline int bench_check_mix(const struct bench_mix *mix, const struct bench_claim *claim)
-{
-    int status = BENCH_OK;
-    if (!bench_on_tidepool()) {
-        if (claim->given)
-            fprintf(stderr, "tier mix: cannot be shown, this is not tidepool\n");
-        return claim->given ? BENCH_FAILED : BENCH_OK;
-    }
-    if (mix->ops[TIDE_TIER_NONE] != 0) {
-        fprintf(stderr, "tier mix: %llu returned pointers are in no tier\n",
-                (unsigned long long)mix->ops[TIDE_TIER_NONE]);
-        status = BENCH_FAILED;
-    }
-    for (size_t tier = 1; claim->given && tier < BENCH_TIERS; tier++) {
-        double percent = bench_percent(mix, tier);
-        if (__builtin_fabs(percent - claim->percent[tier]) <= claim->tolerance)
-            continue;
-        fprintf(stderr, "tier mix: %s served %.2f %%, claimed were %g %% (tolerance %g)\n",
-                bench_tier_name[tier], percent, claim->percent[tier], claim->tolerance);
-        status = BENCH_FAILED;
-    }
-    return status;
-}
-
-static inline void bench_print_mix(const struct bench_mix *mix)
-{
-    if (!bench_on_tidepool()) {
-        printf("  tier mix          not tidepool\n");
-        return;
-    }
-    for (size_t tier = 0; tier < BENCH_TIERS; tier++)
-        printf("  served by %-7s %llu operations (%.2f %%)\n", bench_tier_name[tier],
-               (unsigned long long)mix->ops[tier], bench_percent(mix, tier));
-}
-
-/* The mix as a JSON value: an object of operation counts, or null. */
-static inline void bench_json_mix(const struct bench_mix *mix)
-{
-    if (!bench_on_tidepool()) {
-        printf("null");
-        return;
-    }
-    for (size_t tier = 0; tier < BENCH_TIERS; tier++)
-        printf("%s\"%s\":%llu", tier ? "," : "{", bench_tier_name[tier],
-               (unsigned long long)mix->ops[tier]);
-    printf("}");
+    return ticks / (double)sysconf(_SC_CLK_TCK);
 }
 
 #endif

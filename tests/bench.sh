@@ -115,7 +115,7 @@ test_load()
     is "gap writes nothing else with --quiet" "$(wc -l <"$work/out")" -eq 1
     run "$gap" --ops 10k --csv --quiet
     is "gap's CSV has as many values as names" "$(awk -F, '{ print NF }' "$work/out" | uniq -c |
-        awk '{ print $1 "x" $2 }')" = 2x16
+        awk '{ print $1 "x" $2 }')" = 2x18
     first=$(checksum)
     is "the same seed gives the same draws" "$(checksum)" = "$first"
     is "another seed gives other draws" "$(checksum --seed 2)" != "$first"

@@ -69,7 +69,7 @@ static unsigned char *get(size_t bytes)
 {
     unsigned char *ptr = do_malloc(bytes);
     if (!ptr)
-        stop(EXIT_SKIP, "out of memory");
+        stop(EXIT_UNSOUND, "malloc gave NULL");
     return ptr;
 }
 
@@ -117,13 +117,12 @@ static void decoy_must_be_whole(void)
     }
 }
 
-/* Allocates on after a misuse that did not end the process; `live` is a block
- * that is still in use (or NULL). */
-static void go_on(unsigned char *live)
+/* Takes many blocks and looks where they are; `live` is a block that is still in use
+ * (or NULL). */
+static void take_and_look(unsigned char *live)
 {
     static unsigned char *blocks[MANY + 1];
     size_t count = size < BIG ? MANY : 20;
-    malloc_trim(0);
     for (size_t i = 0; i < count; i++) {
         blocks[i] = get(size);
         memset(blocks[i], 1, size < BIG ? size : 64);
@@ -135,6 +134,14 @@ static void go_on(unsigned char *live)
         if (blocks[i] != live)
             do_free(blocks[i]);
     }
+    decoy_must_be_whole();
+}
+
+/* Allocates on after a misuse that did not end the process. */
+static void go_on(unsigned char *live)
+{
+    malloc_trim(0);
+    take_and_look(live);
     malloc_trim(0);
     decoy_must_be_whole();
 }

@@ -1,125 +1,179 @@
 #!/usr/bin/env bash
 # misuse.sh - every misuse ends as the table below says.
 #
-#   tests/misuse.sh [WORD]     only cases with WORD in their names
+#   tests/misuse.sh [WORDS]    only verdicts with WORDS in their names; ^NAME$ is one
 #
-# A row is run at each size of its column and over both header variants. An end
-# is `abort` (SIGABRT after exactly one line on stderr, which must match to the
-# letter), `either` (abort like that, or alive and sound) or `alive` (exit 0
-# and nothing on stderr). A death by any other signal is a failure everywhere.
+# A row is run at each size and each header variant of its columns (`both`: inband and
+# shadow). An end is `abort` (SIGABRT after exactly one line on stderr, which must be
+# the text to the letter) or `alive` (exit 0 and nothing on stderr, and the program
+# found the allocator sound). Any other end is a failure.
 #
-# In the text ADDR is the address that the program printed, SIZE the usable size of
-# the block, TIER the tier of the run and CACHED the state in which a block of that
-# tier waits; the rest is a regular expression.
+# In the text ADDR and SIZE are the address and the usable size that the program
+# printed, and TIER is the tier of the run. CACHED is how a block of that tier looks
+# that its owner freed, REMOTE one that another thread freed. A thread's heap has the
+# number in which the threads began to allocate; memory that is nobody's has owner 0.
 set -u
 . "$(dirname "$0")/lib_prog.sh"
 
-WORD=${1:-}
+WORDS=${1:-}
 declare -A BYTES=([tiny]=200 [mid]=5000 [large]=200000 [huge]=67108864)
 need "$SO" "$PROGS/prog_misuse" "$PROGS/prog_corrupt"
 
-# A block in a thread's cache; Large ones are in none.
-CACHED='double free: ADDR in free: tier=TIER size=SIZE owner=[0-9]+ state=CACHED'
-FREE='double free: ADDR in free: tier=TIER size=SIZE owner=[0-9]+ state=free'
-FREED='double free: ADDR in free: tier=TIER size=SIZE owner=[0-9]+ state=(cached|remote|free)'
-# A second free by another thread may be found only when the block comes home.
-REMOTE=${FREED/in free/in [a-z_]+}
-INSIDE='interior pointer: ADDR in free: tier=TIER size=SIZE owner=[1-9][0-9]* state=live'
+DOUBLE='double free: ADDR in free: tier=TIER size=SIZE'
+ASKED=${DOUBLE/in free/in malloc_usable_size}
+INSIDE='interior pointer: ADDR in free: tier=TIER size=SIZE owner=1 state=live'
 FOREIGN='foreign pointer: ADDR in free: tier=none size=0 owner=0 state=unknown'
 # Reserved memory of ours that holds no block yet.
 HOLE='invalid pointer: ADDR in free: tier=none size=0 owner=0 state=none'
-CORRUPT='corrupt header: ADDR in [a-z_]+: tier=mid size=SIZE owner=[0-9]+ state=[a-z]+'
-ANY='[a-z]+ [a-z]+: 0x[0-9a-f]+ in [a-z_]+: tier=[a-z]+ size=[0-9]+ owner=[0-9]+ state=[a-z]+'
+# A broken header is seen by free; a broken canary when the block goes back to its page.
+HEADER='corrupt header: ADDR in free: tier=mid size=SIZE owner=1 state=unknown'
+CANARY='corrupt header: ADDR in free: tier=mid size=SIZE owner=1 state=free'
 
-# program | case | sizes | end | text
+# program | case | sizes | header variants | end | text
 FREES=(
-    "misuse|double_now|tiny mid large huge|abort|$CACHED"
-    "misuse|double_later|tiny mid large huge|abort|$CACHED"
-    "misuse|double_300_same|tiny mid large huge|abort|$CACHED"
-    "misuse|double_300_other|tiny mid large huge|abort|$CACHED"
-    "misuse|double_flushed|tiny mid large huge|abort|$FREE"
-    "misuse|double_trimmed|tiny mid large huge|abort|$FREE"
-    "misuse|double_aligned|tiny mid large huge|abort|$FREED"
-    "misuse|double_moved|tiny mid large|abort|$CACHED"
-    "misuse|double_by_thread|tiny mid large huge|abort|$REMOTE"
-    "misuse|double_remote_own|tiny mid large huge|abort|$REMOTE"
-    "misuse|double_remote_two|tiny mid large huge|abort|$REMOTE"
-    "misuse|double_remote_same|tiny mid large huge|abort|$REMOTE"
-    "misuse|double_remote_race|tiny mid large huge|abort|${REMOTE/ADDR/0x[0-9a-f]+}"
-    "misuse|double_of_dead|tiny mid large huge|abort|$FREED"
-    "misuse|double_in_child|tiny mid large huge|abort|$CACHED"
-    "misuse|double_remote_child|tiny mid large huge|abort|$REMOTE"
-    "misuse|realloc_freed|tiny mid large huge|abort|${CACHED/in free/in realloc}"
-    "misuse|usable_freed|tiny mid large huge|abort|${CACHED/in free/in malloc_usable_size}"
-    "misuse|interior_16|tiny mid large huge|abort|$INSIDE"
-    "misuse|interior_1|tiny mid large huge|abort|$INSIDE"
-    "misuse|interior_half|tiny mid large huge|abort|$INSIDE"
-    "misuse|before_16|tiny mid large huge|abort|$INSIDE"
-    "misuse|realloc_32|tiny mid large huge|abort|${INSIDE/in free/in realloc}"
-    "misuse|usable_16|tiny mid large huge|abort|${INSIDE/in free/in malloc_usable_size}"
-    "misuse|aligned_64|tiny mid large huge|abort|$INSIDE"
-    "misuse|foreign_stack|mid|abort|$FOREIGN"
-    "misuse|foreign_static|mid|abort|$FOREIGN"
-    "misuse|foreign_code|mid|abort|$FOREIGN"
-    "misuse|foreign_mapping|mid|abort|$FOREIGN"
-    "misuse|foreign_low|mid|abort|$FOREIGN"
-    "misuse|foreign_wild|mid|abort|$FOREIGN"
-    "misuse|foreign_kernel|mid|abort|$FOREIGN"
-    "misuse|foreign_last|mid|abort|$FOREIGN"
-    "misuse|foreign_realloc|mid|abort|${FOREIGN/in free/in realloc}"
-    "misuse|foreign_usable|mid|abort|${FOREIGN/in free/in malloc_usable_size}"
-    "misuse|foreign_brk|mid|alive|"
-    "misuse|hole|tiny mid large|abort|$HOLE"
-    "misuse|hole_far|tiny mid large|abort|$HOLE"
-    "misuse|hole|huge|abort|($HOLE|$FOREIGN)"
+    "misuse|double_now|tiny mid large huge|both|abort|$DOUBLE CACHED"
+    "misuse|double_later|tiny mid large huge|both|abort|$DOUBLE CACHED"
+    "misuse|double_300_same|tiny mid large huge|both|abort|$DOUBLE CACHED"
+    "misuse|double_300_other|tiny mid large huge|both|abort|$DOUBLE CACHED"
+    "misuse|double_flushed|tiny|both|abort|$DOUBLE owner=1 state=free"
+    "misuse|double_flushed|mid large huge|both|abort|$DOUBLE owner=0 state=free"
+    "misuse|double_trimmed|tiny mid large huge|both|abort|$DOUBLE owner=0 state=free"
+    "misuse|double_aligned|tiny|both|abort|$DOUBLE owner=1 state=cached"
+    "misuse|double_aligned|mid large huge|both|abort|$DOUBLE owner=0 state=free"
+    "misuse|double_moved|tiny mid large|both|abort|$DOUBLE CACHED"
+    # Tiny: the mark of a free block is gone with the write; nobody gets the block again.
+    "corrupt|double_scribbled|tiny|both|alive|"
+    "corrupt|double_scribbled|mid|both|abort|$DOUBLE CACHED"
+    "corrupt|double_scribbled|large|both|abort|$DOUBLE owner=1 state=free"
+    "misuse|double_by_thread|tiny mid large huge|both|abort|$DOUBLE CACHED"
+    "misuse|double_remote_own|tiny mid large huge|both|abort|$DOUBLE REMOTE"
+    "misuse|double_remote_two|tiny mid large huge|both|abort|$DOUBLE REMOTE"
+    "misuse|double_remote_same|tiny mid large huge|both|abort|$DOUBLE REMOTE"
+    "misuse|double_remote_race|tiny mid huge|both|abort|$DOUBLE REMOTE"
+    "misuse|double_remote_race|large|both|abort|$DOUBLE owner=1 state=free"
+    "misuse|double_of_dead|tiny|both|abort|$DOUBLE owner=2 state=cached"
+    "misuse|double_of_dead|mid|both|abort|$DOUBLE owner=2 state=remote"
+    "misuse|double_of_dead|large huge|both|abort|$DOUBLE owner=0 state=free"
+    "misuse|double_in_child|tiny mid large huge|both|abort|$DOUBLE CACHED"
+    "misuse|double_remote_child|tiny mid large huge|both|abort|$DOUBLE REMOTE"
+    "misuse|realloc_freed|tiny mid large huge|both|abort|${DOUBLE/in free/in realloc} CACHED"
+    "misuse|usable_freed|tiny mid large huge|both|abort|$ASKED CACHED"
+    "misuse|interior_16|tiny mid large huge|both|abort|$INSIDE"
+    "misuse|interior_1|tiny mid large huge|both|abort|$INSIDE"
+    "misuse|interior_half|tiny mid large huge|both|abort|$INSIDE"
+    "misuse|before_16|tiny mid large huge|both|abort|$INSIDE"
+    "misuse|realloc_32|tiny mid large huge|both|abort|${INSIDE/in free/in realloc}"
+    "misuse|usable_16|tiny mid large huge|both|abort|${INSIDE/free:/malloc_usable_size:}"
+    "misuse|aligned_64|tiny mid large huge|both|abort|$INSIDE"
+    # The page's allocation bit decides when the block comes back; or malloc does, when
+    # the block is handed out first. The shadow is out of the writer's reach.
+    "corrupt|replayed|mid|inband|abort|$DOUBLE owner=1 state=free"
+    "corrupt|replayed|mid|shadow|abort|$DOUBLE CACHED"
+    "corrupt|replayed_popped|mid|inband|abort|${DOUBLE/in free/in malloc} owner=1 state=live"
+    "corrupt|replayed_popped|mid|shadow|abort|$DOUBLE CACHED"
+    # The other entry of the block comes home while a user has it.
+    "corrupt|replayed_held|tiny|both|abort|$DOUBLE owner=1 state=live"
+    "corrupt|replayed_held|mid|inband|abort|$DOUBLE owner=1 state=live"
+    "corrupt|replayed_held|mid|shadow|abort|$DOUBLE CACHED"
+    "corrupt|replayed_remote|tiny|both|abort|$DOUBLE owner=1 state=free"
+    "corrupt|replayed_remote|mid|inband|abort|$DOUBLE owner=1 state=free"
+    "corrupt|replayed_remote|mid|shadow|abort|$DOUBLE REMOTE"
+    "misuse|foreign_stack|tiny mid large|both|abort|$FOREIGN"
+    "misuse|foreign_static|tiny mid large|both|abort|$FOREIGN"
+    "misuse|foreign_code|tiny mid large|both|abort|$FOREIGN"
+    "misuse|foreign_mapping|tiny mid large|both|abort|$FOREIGN"
+    "misuse|foreign_low|tiny mid large|both|abort|$FOREIGN"
+    "misuse|foreign_wild|tiny mid large|both|abort|$FOREIGN"
+    "misuse|foreign_kernel|tiny mid large|both|abort|$FOREIGN"
+    "misuse|foreign_last|tiny mid large|both|abort|$FOREIGN"
+    "misuse|foreign_realloc|tiny mid large|both|abort|${FOREIGN/in free/in realloc}"
+    "misuse|foreign_usable|tiny mid large|both|abort|${FOREIGN/free:/malloc_usable_size:}"
+    "misuse|foreign_brk|tiny mid large|both|alive|"
+    "misuse|foreign_loader|tiny mid large|both|alive|"
+    "misuse|hole|tiny mid large|both|abort|$HOLE"
+    "misuse|hole_far|tiny mid large|both|abort|$HOLE"
+    # Behind a mapping of its own there is other reserved memory, or nothing.
+    "misuse|hole|huge|both|abort|($HOLE|$FOREIGN)"
 )
 WRITES=(
-    "corrupt|overflow_1|tiny mid large huge|either|$ANY"
-    "corrupt|overflow_16|tiny mid large huge|either|$ANY"
-    "corrupt|overflow_64_by_8|tiny mid large huge|either|$ANY"
-    "corrupt|overflow_64k|tiny mid large huge|either|$ANY"
-    "corrupt|underflow_16|mid|abort|$CORRUPT"
-    "corrupt|underflow_zero|mid|abort|$CORRUPT"
-    "corrupt|late_garbage|tiny mid large|either|$ANY"
-    "corrupt|late_pointer|tiny mid large|either|$ANY"
-    "corrupt|forged_foreign|tiny mid large|abort|$FOREIGN"
-    "corrupt|forged_inside|tiny mid large|abort|$INSIDE"
-    "corrupt|forged_owner|mid|abort|$CORRUPT"
-    "corrupt|forged_bits|mid|abort|$CORRUPT"
-    "corrupt|replayed|mid|either|$ANY"
-    "corrupt|retyped|tiny mid|abort|$INSIDE"
+    "corrupt|overflow_1|tiny mid large huge|both|alive|"
+    "corrupt|overflow_16|tiny large huge|both|alive|"
+    "corrupt|overflow_16|mid|inband|abort|$HEADER"
+    "corrupt|overflow_16|mid|shadow|abort|$CANARY"
+    "corrupt|overflow_64_by_8|tiny large huge|both|alive|"
+    "corrupt|overflow_64_by_8|mid|inband|abort|$HEADER"
+    "corrupt|overflow_64_by_8|mid|shadow|abort|$CANARY"
+    "corrupt|overflow_64k|tiny large huge|both|alive|"
+    "corrupt|overflow_64k|mid|inband|abort|$HEADER"
+    "corrupt|overflow_64k|mid|shadow|abort|$CANARY"
+    "corrupt|underflow_16|tiny large|both|alive|"
+    "corrupt|underflow_16|mid|inband|abort|$HEADER"
+    "corrupt|underflow_16|mid|shadow|abort|$CANARY"
+    "corrupt|underflow_zero|tiny large|both|alive|"
+    "corrupt|underflow_zero|mid|inband|abort|$HEADER"
+    "corrupt|underflow_zero|mid|shadow|abort|$CANARY"
+    "corrupt|late_garbage|tiny mid large|both|alive|"
+    "corrupt|late_pointer|tiny mid large|both|alive|"
+    "corrupt|forged_foreign|tiny mid large|both|abort|$FOREIGN"
+    "corrupt|forged_inside|tiny mid large|both|abort|$INSIDE"
+    "corrupt|forged_owner|mid|inband|abort|$HEADER"
+    "corrupt|forged_owner|mid|shadow|abort|$CANARY"
+    "corrupt|forged_bits|mid|inband|abort|$HEADER"
+    "corrupt|forged_bits|mid|shadow|abort|$CANARY"
+    "corrupt|retyped|tiny mid large|both|abort|$INSIDE"
+    # In the shadow variant what stood in front of the block depends on the address alone.
+    "corrupt|retyped_start|mid|inband|abort|$HEADER"
+    "corrupt|retyped_start|mid|shadow|alive|"
+    "corrupt|stale_owner|mid|inband|abort|$HEADER"
+    "corrupt|stale_owner|mid|shadow|alive|"
 )
 
-# Checks the end in $1 with the text in $2; prints why it is not as it should be.
+wanted()
+{
+    [[ "^$1\$" == *"$WORDS"* ]]
+}
+
+# Fills in what the text in $1 leaves open for tier $2; sets TEXT.
+fill_text()
+{
+    local cached='owner=0 state=free' remote='owner=0 state=free' addr usable named
+    read -r addr usable <"$TMP/out"
+    # Of blocks that two threads raced for any may be the first that both got to free.
+    named=$(sed -n '1s/.*: \(0x[0-9a-f]*\) in .*/\1/p' "$TMP/err")
+    grep -qx "raced $named" "$TMP/out" && addr=$named
+    [[ $2 == tiny || $2 == mid ]] && cached='owner=1 state=cached' remote=$cached
+    [[ $2 == mid ]] && remote='owner=1 state=remote'
+    TEXT=${1//ADDR/$addr}
+    TEXT=${TEXT//SIZE/$usable}
+    TEXT=${TEXT//TIER/${2/huge/large}}
+    TEXT=${TEXT/CACHED/$cached}
+    TEXT=${TEXT/REMOTE/$remote}
+}
+
+# Checks the end in $1 with the text in TEXT; prints why it is not as it should be.
+# $2: lines that there must be.
 judge()
 {
-    local end=$1 want=$2 status=$3 lines
+    local lines
     lines=$(wc -l <"$TMP/err")
-    if ((status == 0)) && [[ $end != abort ]]; then
-        ((lines == 0)) || echo 'alive, but it said something'
-    elif ((status != 134)) || [[ $end == alive ]]; then
-        echo "exit $status"
-    elif ((lines == 0)); then
-        echo 'died without a word'
-    elif grep -qvE "^tidepool: $want\$" "$TMP/err"; then
-        echo "another line than: tidepool: $want"
+    if [[ $1 == alive ]]; then
+        ((STATUS == 0)) || echo "exit $STATUS"
+        ((lines == 0)) || echo 'it said something'
+    elif ((STATUS != 134)); then
+        echo "exit $STATUS"
+    elif ((lines != $2)); then
+        echo "$lines lines on stderr"
+    elif grep -qvE "^tidepool: $TEXT\$" "$TMP/err"; then
+        echo "another line than: tidepool: $TEXT"
     fi
 }
 
 # Runs a case with OPTIONS; sets STATUS and TEXT, the line that is wanted.
 run_program()
 {
-    local program=$1 case=$2 tier=$3 addr='' usable=''
-    preloaded "$PROGS/prog_$program" "$case" "${BYTES[$tier]}"
+    preloaded "$PROGS/prog_$1" "$2" "${BYTES[$3]}"
     STATUS=$?
-    read -r addr usable <"$TMP/out"
-    TEXT=${4//ADDR/$addr}
-    TEXT=${TEXT//SIZE/$usable}
-    TEXT=${TEXT//TIER/${tier/huge/large}}
-    case $tier in
-    tiny | mid) TEXT=${TEXT/CACHED/cached} ;;
-    *) TEXT=${TEXT/CACHED/free} ;;
-    esac
+    fill_text "$4" "$3"
 }
 
 # settle NAME WHY: the verdict of the program that ran last.
@@ -130,56 +184,72 @@ settle()
     elif [[ -z $2 ]]; then
         ok "$1"
     else
-        bad "$1: $2" "$TMP/out" "$TMP/err"
+        bad "$1: ${2//$'\n'/, }" "$TMP/out" "$TMP/err"
     fi
 }
 
 # run_case NAME PROGRAM CASE TIER END TEXT
 run_case()
 {
-    local name=$1 case=$3 end=$5 why
+    local why lines=1
     run_program "${@:2:3}" "$6"
-    why=$(judge "$end" "$TEXT" "$STATUS")
-    # each bit of forged_bits dies with a line of its own
-    if [[ -z $why && $case != forged_bits && $end == abort && $(wc -l <"$TMP/err") -ne 1 ]]; then
-        why='more than one line'
+    [[ $3 == forged_bits ]] && lines=64 # each bit dies with a line of its own
+    why=$(judge "$5" "$lines")
+    # What is excused is counted.
+    if [[ $3 == foreign_* && $5 == alive && $OPTIONS != *ignore* ]]; then
+        grep -qx 'leaks 1' "$TMP/out" || why+=' it is not counted as one leak'
     fi
-    settle "$name" "$why"
+    settle "$1" "$why"
 }
 
-# Both lists, over both header variants.
 run_rows()
 {
-    local row program case sizes end text tier header
+    local row program case sizes headers end text tier header
     for row in "$@"; do
-        IFS='|' read -r program case sizes end text <<<"$row"
-        [[ $case == *"$WORD"* ]] || continue
+        IFS='|' read -r program case sizes headers end text <<<"$row"
         for tier in $sizes; do
-            for header in inband shadow; do
+            for header in ${headers/both/inband shadow}; do
                 OPTIONS=header=$header
-                run_case "$case, $tier, $header" "$program" "$case" "$tier" "$end" "$text"
+                wanted "$case, $tier, $header" &&
+                    run_case "$case, $tier, $header" "$program" "$case" "$tier" "$end" "$text"
             done
         done
     done
 }
 
-# With misuse=warn the same line at least once, and life goes on; with ignore no
-# line.
+# With misuse=warn the same line at least once, and life goes on.
+run_warn()
+{
+    local why=''
+    run_program "${@:2}"
+    grep -qE "^tidepool: $TEXT\$" "$TMP/err" || why="no line: tidepool: $TEXT"
+    ((STATUS == 0)) || why="exit $STATUS"
+    settle "$1" "$why"
+}
+
+# run_policy POLICY HEADER PROGRAM CASE TIER TEXT. With misuse=ignore there is no line.
+run_policy()
+{
+    local name="$4, $5, $2, misuse=$1"
+    wanted "$name" || return
+    OPTIONS=header=$2,misuse=$1
+    if [[ $1 == warn ]]; then
+        run_warn "$name" "${@:3}"
+    else
+        run_case "$name" "${@:3:3}" alive ''
+    fi
+}
+
+# Each policy over one of the header variants, if there are two.
 run_policies()
 {
-    local row program case sizes end text tier why
+    local row program case sizes headers end text tier
     for row in "${FREES[@]}"; do
-        IFS='|' read -r program case sizes end text <<<"$row"
-        [[ $case == *"$WORD"* && $end == abort ]] || continue
+        IFS='|' read -r program case sizes headers end text <<<"$row"
+        [[ $end == abort ]] || continue
         for tier in $sizes; do
-            OPTIONS=misuse=ignore
-            run_case "$case, $tier, misuse=ignore" "$program" "$case" "$tier" alive ''
-            OPTIONS=misuse=warn
-            run_program "$program" "$case" "$tier" "$text"
-            why=
-            grep -qE "^tidepool: $TEXT\$" "$TMP/err" || why="no line: tidepool: $TEXT"
-            ((STATUS == 0)) || why="exit $STATUS"
-            settle "$case, $tier, misuse=warn" "$why"
+            run_policy ignore "${headers/both/shadow}" "$program" "$case" "$tier" "$text"
+            run_policy warn "${headers/both/inband}" "$program" "$case" "$tier" "$text"
         done
     done
 }
@@ -188,8 +258,7 @@ run_rows "${FREES[@]}"
 run_rows "${WRITES[@]}"
 run_policies
 for CASE in foreign_stack foreign_static foreign_mapping foreign_wild; do
-    [[ $CASE == *"$WORD"* ]] || continue
     OPTIONS=foreign=leak
-    run_case "$CASE, foreign=leak" misuse "$CASE" mid alive ''
+    wanted "$CASE, foreign=leak" && run_case "$CASE, foreign=leak" misuse "$CASE" mid alive ''
 done
 finish

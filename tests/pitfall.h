@@ -1,6 +1,8 @@
 /*
  * pitfall.h - what the programs prog_pitfall_*.c share.
  *
+ * HANG_SECONDS in the environment: after that time a child hangs, default 300.
+ *
  * Owns: the way to fail (one line, status 1), resident memory, random numbers,
  *   blocks that carry a mark and are checked before they are freed.
  * Used by: prog_pitfall_*.c; they are built without the library and run under
@@ -49,6 +51,13 @@ __attribute__((noreturn)) UNUSED static void give_up(const char *why)
 {
     puts(why);
     exit(EXIT_SKIP);
+}
+
+/* After that time a child counts as hanging. */
+UNUSED static unsigned hang_seconds(void)
+{
+    const char *seconds = getenv("HANG_SECONDS");
+    return seconds ? (unsigned)atoi(seconds) : 300;
 }
 
 /* Bytes of this process that are resident, read without stdio. */

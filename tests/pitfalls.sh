@@ -1,22 +1,44 @@
 #!/usr/bin/env bash
 # pitfalls.sh - what users of preloaded allocators stumbled over, one program each.
 #
-#   tests/pitfalls.sh [WORD]   only pitfalls with WORD in their names
+#   tests/pitfalls.sh [WORDS]   only verdicts with WORDS in their names; ^NAME$ is one
 #
 # The programs prog_pitfall_* say in their first lines what they do; they must
 # end with 0 under the preload and print nothing on stderr.
 set -u
 . "$(dirname "$0")/lib_prog.sh"
 
-WORD=${1:-}
-PLAIN=(tls fork threads prodcons errno trim maps step)
-OTHERS=(atexit dlopen limit mlock signal idle seccomp second)
+WORDS=${1:-}
+PLAIN=(tls fork threads prodcons errno trim maps adopt keys pagesize zero)
+OTHERS=(atexit dlopen limit mlock signal idle seccomp second step commit valgrind)
 need "$SO" "${PLAIN[@]/#/$PROGS/prog_pitfall_}" "${OTHERS[@]/#/$PROGS/prog_pitfall_}" \
-    "$PROGS/plug_pitfall.so" "$PROGS/plug_own_malloc.so"
+    "$PROGS"/plug_{pitfall,pitfall_pagesize,own_malloc}.so
 
 wanted()
 {
-    [[ $1 == *"$WORD"* ]]
+    [[ "^$1\$" == *"$WORDS"* ]]
+}
+
+# section NAME: some verdict that begins with NAME may be wanted.
+section()
+{
+    [[ $1 == *"$WORDS"* || $WORDS == "$1"* || $WORDS == "^$1"* ]]
+}
+
+# try NAME COMMAND...: a verdict, if it is wanted.
+try()
+{
+    ! wanted "$1" || verdict "$@"
+}
+
+# conclude NAME STATUS [FILE...]
+conclude()
+{
+    if (($2 == 0)); then
+        ok "$1"
+    else
+        bad "$1" "${@:3}" "$TMP/out" "$TMP/err"
+    fi
 }
 
 program()
@@ -28,19 +50,30 @@ run_plain()
 {
     local name
     for name in "${PLAIN[@]}"; do
-        wanted "$name" && verdict "$name" "$(program "$name")"
+        try "$name" "$(program "$name")"
     done
-    # Far blocks have fast paths of their own.
-    wanted step && OPTIONS=header=shadow verdict 'step: header=shadow' "$(program step)"
+    try 'keys: handlers before the first block' "$(program keys)" handlers
+    try 'commit: what is only reserved is not charged' "$(program commit)" charge
+    try 'commit: huge pages keep nothing' "$(program commit)" huge
 }
 
-# The library asks nobody for symbols, has one pointer of thread-local memory, which
-# needs no call to reach, and stays where it is when it is unloaded.
+# Far blocks have fast paths of their own.
+run_step()
+{
+    local part
+    for part in straight slow; do
+        OPTIONS=header=inband try "step: $part path" "$(program step)" "$part"
+        OPTIONS=header=shadow try "step: $part path, header=shadow" "$(program step)" "$part"
+    done
+}
+
+# The library asks nobody for symbols or blocks, has one pointer of thread-local memory,
+# which needs no call to reach, and stays where it is when it is unloaded.
 run_file()
 {
     local name
-    for name in dlsym __tls_get_addr; do
-        if nm -D --undefined-only "$SO" | grep -qw "$name"; then
+    for name in dlsym __tls_get_addr malloc calloc realloc; do
+        if readelf -rW "$SO" | grep -qE " $name(@| )"; then
             bad "file: does not call $name"
         else
             ok "file: does not call $name"
@@ -72,13 +105,19 @@ run_atexit()
 
 run_dlopen()
 {
-    verdict 'dlopen: a plugin many times' "$(program dlopen)" "$PROGS/plug_pitfall.so"
-    verdict 'dlopen: a second malloc' "$(program second)" "$PROGS/plug_own_malloc.so"
-    if bare "$(program dlopen)" --late "$SO"; then
-        ok 'dlopen: the library itself, and closed'
-    else
-        bad 'dlopen: the library itself, and closed' "$TMP/out" "$TMP/err"
-    fi
+    local name='dlopen: the library itself, and closed'
+    try 'dlopen: a plugin many times' "$(program dlopen)" "$PROGS/plug_pitfall.so"
+    try 'dlopen: a second malloc' "$(program second)" "$PROGS/plug_own_malloc.so"
+    wanted "$name" || return
+    bare "$(program dlopen)" --late "$SO"
+    conclude "$name" $?
+}
+
+# A library that believes that the pages of this machine have 64 KiB.
+run_pagesize()
+{
+    bare env LD_PRELOAD="$PROGS/plug_pitfall_pagesize.so:$SO" "$(program pagesize)" 65536
+    conclude 'pagesize: that of another machine' $?
 }
 
 # limited LIBRARY LOW HIGH: the sum that a process gets which may have 1 GiB.
@@ -95,6 +134,7 @@ run_limit()
     local tier range libc ours
     for tier in 'tiny 16 2047' 'mid 2048 32768' 'large 32769 1000000'; do
         read -ra range <<<"$tier"
+        wanted "limit: only ${range[0]} under ulimit -v" || continue
         libc=$(limited '' "${range[@]:1}")
         ours=$(limited "$SO" "${range[@]:1}")
         if [[ -n $ours && $((ours * 10)) -ge $((libc * 9)) ]]; then
@@ -108,15 +148,16 @@ run_limit()
 
 run_mlock()
 {
-    verdict 'mlock: all memory' "$(program mlock)"
-    verdict 'mlock: with a limit' "$(program mlock)" limited
+    try 'mlock: all memory' "$(program mlock)"
+    try 'mlock: with a limit' "$(program mlock)" limited
 }
 
 # Where a signal met the slow path, a message and SIGABRT are right too.
 run_signal()
 {
     local status
-    verdict 'signal: storm on the straight paths' "$(program signal)" steady
+    try 'signal: storm on the straight paths' "$(program signal)" steady
+    wanted 'signal: storm on all paths' || return
     preloaded "$(program signal)" wild
     status=$?
     if ((status == 0)) && [[ ! -s $TMP/err ]]; then
@@ -132,11 +173,15 @@ run_signal()
 run_idle()
 {
     local row part i=0
-    local -a rows=('16 2000' '2048 32768' '33000 500000' '16 100000'
-        '16 2000 remote' '2048 32768 remote' '33000 500000 remote') jobs=()
-    for row in "${rows[@]}"; do
+    local -a rows=() all=('16 2000' '2048 32768' '33000 500000' '16 100000'
+        '16 2000 remote' '2048 32768 remote' '33000 500000 remote'
+        '33000 500000 sparse' '1100000 3000000') jobs=()
+    for row in "${all[@]}"; do
+        wanted "idle: sizes $row" || continue
+        rows+=("$row")
         read -ra part <<<"$row"
-        LD_PRELOAD=$SO "$(program idle)" "${part[@]}" >"$TMP/idle.$i" 2>&1 &
+        LD_PRELOAD=$SO timeout -k 5 "${TEST_SECONDS:-500}" "$(program idle)" "${part[@]}" \
+            >"$TMP/idle.$i" 2>&1 &
         jobs+=($!)
         i=$((i + 1))
     done
@@ -153,9 +198,10 @@ run_seccomp()
 {
     local error
     for error in EPERM ENOSYS; do
-        verdict "seccomp: $error, threads" "$(program seccomp)" "$error" "$(program tls)"
-        verdict "seccomp: $error, fork" "$(program seccomp)" "$error" "$(program fork)"
-        verdict "seccomp: $error, errno" "$(program seccomp)" "$error" "$(program errno)"
+        try "seccomp: $error, threads" "$(program seccomp)" "$error" "$(program tls)"
+        try "seccomp: $error, fork" "$(program seccomp)" "$error" "$(program fork)"
+        try "seccomp: $error, errno" "$(program seccomp)" "$error" "$(program errno)"
+        try "seccomp: $error, zeros" "$(program seccomp)" "$error" "$(program zero)"
     done
 }
 
@@ -195,15 +241,53 @@ run_secure()
     fi
 }
 
+# Instructions that callgrind counted in the library: the lines of cost behind each
+# `ob=`, but for those behind `calls=`, which are other functions' costs. An object has its
+# name where it comes first, as the caller or as the one that is called (`cob=`).
+counted()
+{
+    awk '/^c?ob=/ { split($1, part, "="); if ($2 != "") ours[part[2]] = $2 ~ /libtidepool/ }
+        /^ob=/ { id = part[2] }
+        /^calls=/ { getline; next }
+        /^[-+*0-9]/ && ours[id] { sum += $2 }
+        END { print sum + 0 }' "$1"
+}
+
+# memcheck puts its own malloc in front of ours; all other tools must see ours.
+run_valgrind()
+{
+    local name='valgrind: callgrind counts the library' file=$TMP/callgrind
+    if ! command -v valgrind >/dev/null; then
+        skip valgrind 'it is not installed'
+        return
+    fi
+    try 'valgrind: memcheck finds nothing' valgrind -q --error-exitcode=9 "$(program valgrind)"
+    try 'valgrind: no tool, blocks are ours' valgrind -q --tool=none "$(program valgrind)" served
+    if wanted "$name"; then
+        preloaded valgrind -q --tool=callgrind --callgrind-out-file="$file" \
+            "$(program valgrind)" served && (($(counted "$file") > 1000000))
+        conclude "$name" $?
+    fi
+    name='valgrind: memcheck finds a fault'
+    if wanted "$name"; then
+        preloaded valgrind -q --error-exitcode=9 "$(program valgrind)" fault
+        (($? == 9)) && grep -q 'is 0 bytes after a block of size 100 alloc' "$TMP/err"
+        conclude "$name" $?
+    fi
+}
+
 need "$BUILD/libtidepool.a"
 run_plain
-wanted file && run_file
-wanted atexit && run_atexit
-wanted dlopen && run_dlopen
-wanted limit && run_limit
-wanted mlock && run_mlock
-wanted signal && run_signal
-wanted idle && run_idle
-wanted seccomp && run_seccomp
-wanted secure && run_secure
+run_step
+section file && run_file
+section atexit && run_atexit
+run_dlopen
+section pagesize && run_pagesize
+run_limit
+run_mlock
+run_signal
+run_idle
+run_seccomp
+run_valgrind
+section secure && run_secure
 finish

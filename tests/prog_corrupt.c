@@ -71,16 +71,17 @@ static void get_neighbours(void)
 /* ---- overflow ---- */
 
 /* `count` neighbours write `length` bytes past their usable size each; then all
- * of them are freed. */
+ * of them are freed. The second is the first whose header is damaged. */
 static void overflow(size_t count, size_t length)
 {
     get_neighbours();
-    unsigned char *end = blocks[count - 1] + do_usable(blocks[count - 1]) + length;
+    size_t usable = do_usable(blocks[0]);
+    unsigned char *end = blocks[count - 1] + usable + length;
     if (!is_writable((uintptr_t)blocks[0], (uintptr_t)end) || end > blocks[block_count - 1])
         stop(EXIT_SKIP, "no neighbours to write to");
-    announce(blocks[0], do_usable(blocks[0]));
+    announce(blocks[1], usable);
     for (size_t i = 0; i < count; i++)
-        scribble(blocks[i] + do_usable(blocks[i]), length);
+        scribble(blocks[i] + usable, length);
     for (size_t i = 0; i < block_count; i++)
         do_free(blocks[i]);
     go_on(NULL);
@@ -108,9 +109,17 @@ static void overflow_64k(void)
 
 /* ---- underflow ---- */
 
+/* A block that has one of its kind on both sides. */
+static unsigned char *get_middle(void)
+{
+    get_neighbours();
+    announce(blocks[1], do_usable(blocks[1]));
+    return blocks[1];
+}
+
 static void underflow_16(void)
 {
-    unsigned char *ptr = get_announced(0);
+    unsigned char *ptr = get_middle();
     scribble(ptr - 16, 16);
     do_free(ptr);
     go_on(NULL);
@@ -118,7 +127,7 @@ static void underflow_16(void)
 
 static void underflow_zero(void)
 {
-    unsigned char *ptr = get_announced(0);
+    unsigned char *ptr = get_middle();
     ptr[-1] = 0;
     do_free(ptr);
     go_on(NULL);
@@ -141,6 +150,7 @@ static void write_after_free(unsigned char byte)
         else
             scribble(blocks[i], length);
     }
+    take_and_look(NULL); /* before anything is given back to the system */
     go_on(NULL);
 }
 
@@ -152,6 +162,17 @@ static void late_garbage(void)
 static void late_pointer(void)
 {
     write_after_free(0);
+}
+
+/* The block is written to after it was freed, and freed again. */
+static void double_scribbled(void)
+{
+    unsigned char *ptr = get_middle();
+    do_free(ptr);
+    scribble(ptr, size);
+    do_free(ptr);
+    take_and_look(NULL);
+    go_on(NULL);
 }
 
 /* ---- forged headers ---- */
@@ -229,33 +250,93 @@ static void forged_bits(void)
 }
 
 /* The header of the live block, put back after the block was freed. */
-static void replayed(void)
+static void free_replayed(void)
 {
-    unsigned char *ptr = get_announced(0);
+    unsigned char *ptr = get_middle();
     uint64_t word = word_of(ptr);
     do_free(ptr);
     word_set(ptr, word);
     do_free(ptr);
+}
+
+/* Next comes a trim: all blocks go back to their pages. */
+static void replayed(void)
+{
+    free_replayed();
     go_on(NULL);
 }
 
-/* A block of the next bigger class that has `ptr` inside. */
-static unsigned char *block_over(unsigned char *ptr, unsigned char **all, size_t bytes)
+/* Next comes a user, and then the block comes home a second time. */
+static void replayed_held(void)
 {
-    for (size_t i = 0; i < STALE; i++) {
-        if (all[i] + HEADER < ptr && ptr < all[i] + bytes)
-            return all[i];
-    }
+    unsigned char *ptr = get_middle(), *held;
+    uint64_t inside[2], word = has_header() ? word_of(ptr) : 0;
+    memcpy(inside, ptr, sizeof inside);
+    do_free(ptr);
+    memcpy(ptr, inside, sizeof inside);
+    if (has_header())
+        word_set(ptr, word);
+    do_free(ptr);
+    held = get(size);
+    malloc_trim(0);
+    take_and_look(held);
+    go_on(held);
+}
+
+/* Next comes malloc: it finds the block twice where it takes blocks from. */
+static void replayed_popped(void)
+{
+    free_replayed();
+    unsigned char *one = get(size), *two = get(size);
+    if (one == two)
+        stop(EXIT_UNSOUND, "handed out twice");
+    go_on(NULL);
+}
+
+static pthread_barrier_t barrier;
+
+static void *free_and_wait(void *ptr)
+{
+    do_free(ptr);
+    pthread_barrier_wait(&barrier); /* freed */
+    pthread_barrier_wait(&barrier); /* freed again */
     return NULL;
 }
 
-/* All blocks are freed and their memory serves another class; then a header of
- * old is put where it was, in the middle of a live block. */
-static void retyped(void)
+static void *free_now(void *ptr)
 {
-    static unsigned char *old[STALE], *now[STALE];
-    static uint64_t words[STALE];
-    size_t bytes = size * 9 / 5;
+    do_free(ptr);
+    return NULL;
+}
+
+/* Two threads free the block, and what the first one wrote into it is taken back: the
+ * block waits in two places until it comes home. */
+static void replayed_remote(void)
+{
+    unsigned char *ptr = get_middle();
+    uint64_t inside[2], word = has_header() ? word_of(ptr) : 0;
+    pthread_t first;
+    memcpy(inside, ptr, sizeof inside);
+    pthread_barrier_init(&barrier, NULL, 2);
+    if (pthread_create(&first, NULL, free_and_wait, ptr))
+        stop(EXIT_SKIP, "no thread");
+    pthread_barrier_wait(&barrier);
+    memcpy(ptr, inside, sizeof inside);
+    if (has_header())
+        word_set(ptr, word);
+    in_thread(free_now, ptr);
+    pthread_barrier_wait(&barrier);
+    pthread_join(first, NULL);
+    go_on(NULL);
+}
+
+static unsigned char *old[STALE], *now[STALE];
+static uint64_t words[STALE];
+
+/* Makes and frees many blocks and remembers their headers; their memory goes back. */
+static void *make_old(void *unused)
+{
+    (void)unused;
     for (size_t i = 0; i < STALE; i++) {
         old[i] = get(size);
         words[i] = has_header() ? word_of(old[i]) : 0;
@@ -263,19 +344,48 @@ static void retyped(void)
     for (size_t i = 0; i < STALE; i++)
         do_free(old[i]);
     malloc_trim(0);
+    return NULL;
+}
+
+/* Blocks of `bytes` come where the old ones were. In one of them, `from` to `to` bytes
+ * behind its start, an old header is put where it was, and its block is freed again. */
+static void free_stale(size_t bytes, ptrdiff_t from, ptrdiff_t to)
+{
     for (size_t i = 0; i < STALE; i++)
         now[i] = get(bytes);
     for (size_t i = 0; i < STALE; i++) {
-        unsigned char *outer = block_over(old[i], now, bytes);
-        if (!outer)
-            continue;
-        word_set(old[i], words[i]);
-        announce(old[i], do_usable(outer));
-        do_free(old[i]);
-        go_on(outer);
-        return;
+        for (size_t k = 0; k < STALE; k++) {
+            if (old[i] - now[k] < from || old[i] - now[k] > to)
+                continue;
+            announce(old[i], do_usable(now[k]));
+            word_set(old[i], words[i]);
+            do_free(old[i]);
+            go_on(from > 0 ? now[k] : NULL);
+            return;
+        }
     }
     stop(EXIT_SKIP, "no block lies where one was before");
+}
+
+/* The memory serves another class; the old header is in the middle of a live block. */
+static void retyped(void)
+{
+    make_old(NULL);
+    free_stale(size * 9 / 5, HEADER + 1, (ptrdiff_t)size);
+}
+
+/* A block of another class begins where one began before. */
+static void retyped_start(void)
+{
+    make_old(NULL);
+    free_stale(size * 9 / 5, 0, 0);
+}
+
+/* The block has another owner now: the old header is right but for that. */
+static void stale_owner(void)
+{
+    in_thread(make_old, NULL);
+    free_stale(size, 0, 0);
 }
 
 #define CASE(name)                                                                                 \
@@ -284,10 +394,11 @@ static void retyped(void)
     }
 
 static const struct misuse cases[] = {
-    CASE(overflow_1),     CASE(overflow_16),    CASE(overflow_64_by_8), CASE(overflow_64k),
-    CASE(underflow_16),   CASE(underflow_zero), CASE(late_garbage),     CASE(late_pointer),
-    CASE(forged_foreign), CASE(forged_inside),  CASE(forged_owner),     CASE(forged_bits),
-    CASE(replayed),       CASE(retyped)};
+    CASE(overflow_1),      CASE(overflow_16),     CASE(overflow_64_by_8), CASE(overflow_64k),
+    CASE(underflow_16),    CASE(underflow_zero),  CASE(late_garbage),     CASE(late_pointer),
+    CASE(forged_foreign),  CASE(forged_inside),   CASE(forged_owner),     CASE(forged_bits),
+    CASE(replayed),        CASE(replayed_popped), CASE(double_scribbled), CASE(replayed_held),
+    CASE(replayed_remote), CASE(retyped),         CASE(retyped_start),    CASE(stale_owner)};
 
 int main(int argc, char **argv)
 {

@@ -5,6 +5,10 @@
 #define _GNU_SOURCE 1
 #include "misuse.h"
 
+#include <tidepool/stats.h>
+
+#pragma weak tide_stats
+
 /* ---- double frees ---- */
 
 static void *thread_free(void *ptr)
@@ -167,6 +171,9 @@ static void double_remote_race(void)
     for (int i = 0; i < RACERS; i++)
         raced[i] = get(size);
     announce(raced[0], do_usable(raced[0]));
+    for (int i = 0; i < RACERS; i++)
+        printf("raced %#zx\n", (size_t)raced[i]);
+    fflush(stdout);
     if (pthread_create(&one, NULL, thread_race, NULL) ||
         pthread_create(&two, NULL, thread_race, NULL))
         stop(EXIT_SKIP, "no thread");
@@ -299,11 +306,20 @@ static void aligned_64(void)
 
 static char static_data[256];
 
+/* How many foreign pointers the library let go: misuse.sh knows how many it should. */
+static void tell_leaks(void)
+{
+    struct tide_stats stats;
+    if (tide_stats && tide_stats(&stats) == 0)
+        printf("leaks %llu\n", (unsigned long long)stats.foreign_leaks);
+}
+
 static void foreign(void *ptr)
 {
     void *mine = get(size);
     announce(ptr, 0);
     do_free(ptr);
+    tell_leaks();
     do_free(mine);
     go_on(NULL);
 }
@@ -373,6 +389,24 @@ static void foreign_brk(void)
     if (heap == (void *)-1)
         stop(EXIT_SKIP, "no brk");
     foreign(heap + 1024);
+}
+
+/* So may the writable memory of the loader. */
+static void foreign_loader(void)
+{
+    char line[512], mode[8];
+    uintptr_t from, to, found = 0;
+    FILE *maps = fopen("/proc/self/maps", "r");
+    while (maps && fgets(line, sizeof line, maps)) {
+        if (sscanf(line, "%zx-%zx %7s", &from, &to, mode) == 3 && strstr(line, "/ld-linux") &&
+            mode[1] == 'w')
+            found = to;
+    }
+    if (maps)
+        fclose(maps);
+    if (!found)
+        stop(EXIT_SKIP, "there is no loader");
+    foreign((void *)(found - 256));
 }
 
 /* The first address behind the mapped memory around ptr that is not readable:
@@ -449,6 +483,7 @@ static const struct misuse cases[] = {CASE(double_now),
                                       CASE(foreign_realloc),
                                       CASE(foreign_usable),
                                       CASE(foreign_brk),
+                                      CASE(foreign_loader),
                                       CASE(hole),
                                       CASE(hole_far)};
 

@@ -14,10 +14,23 @@ static void say(char letter)
         _exit(3);
 }
 
+/* The sizes count already. */
+static void must_be_apart(size_t size)
+{
+    unsigned char *one = malloc(size), *two = malloc(size);
+    memset(one, 1, size);
+    memset(two, 2, size);
+    if (one[0] != 1 || one[size - 1] != 1)
+        die("blocks of %zu bytes overlap", size);
+    free(one);
+    free(two);
+}
+
 static void before_all(void)
 {
     early = get_marked(100);
-    free(get_marked(9000));
+    must_be_apart(100);
+    must_be_apart(9000);
     say('p');
 }
 

@@ -54,6 +54,8 @@ int main(void)
         round_of(sizes[i], false);
         round_of(sizes[i], true);
     }
+    for (int i = 0; i < 20; i++)
+        free_checked(get_marked(3000000));
     errno = 0;
     must_fail("malloc", do_malloc(huge), ENOMEM);
     must_fail("malloc", do_malloc((size_t)1 << 47), ENOMEM);

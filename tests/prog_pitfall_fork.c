@@ -8,7 +8,7 @@
 
 #include <sys/wait.h>
 
-enum { FORKS = 400, THREADS = 4, SLOTS = 64, HANG_SECONDS = 300 };
+enum { FORKS = 400, THREADS = 4, SLOTS = 64 };
 
 static _Atomic(void *) slots[THREADS][SLOTS];
 static atomic_bool over;
@@ -90,7 +90,7 @@ static void wait_for(pid_t pid, int number)
 static void child(int number)
 {
     uint64_t state = (uint64_t)number;
-    alarm(HANG_SECONDS);
+    alarm(hang_seconds());
     work(&state, 100);
     if (number % 4 == 1)
         pthread_join(start(child_thread, (void *)7), NULL);

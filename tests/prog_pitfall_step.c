@@ -5,7 +5,9 @@
  * The processor's single-step flag is turned on for one call, the handler acts
  * at instruction k, and then no block may have been handed out twice. Each k has
  * a child of its own, which must end well. On the slow path, where a sample of k
- * is tried, it may also end with a message.
+ * is tried, it may also end with a message, and at least one must.
+ *
+ * prog_pitfall_step straight|slow
  */
 #define _GNU_SOURCE 1
 #include "pitfall.h"
@@ -14,7 +16,7 @@
 #include <sys/wait.h>
 #include <ucontext.h>
 
-enum { LIVE = 320, MORE = 300, SAMPLES = 40, LONGEST = 120, HANG_SECONDS = 300, TRAP_FLAG = 0x100 };
+enum { LIVE = 320, MORE = 300, SAMPLES = 40, LONGEST = 120, TRAP_FLAG = 0x100 };
 
 struct scene {
     size_t size;
@@ -127,7 +129,7 @@ static unsigned char *pair(long at)
 /* One call, interrupted at instruction `at` (0: never, just counted). */
 __attribute__((noreturn)) static void child(long at)
 {
-    alarm(HANG_SECONDS);
+    alarm(hang_seconds());
     if (!scene.cold) {
         do_free(do_malloc(scene.size < 2048 ? 5000 : 100));
         do_free(pair(0));
@@ -182,30 +184,42 @@ static void fill(size_t size)
         live[live_count++] = do_malloc(size);
 }
 
-int main(void)
+static int straight_paths(void)
 {
-    static const size_t warm[] = {48, 3000}, cold[] = {777, 7777, 150000};
-    struct sigaction action = {.sa_sigaction = on_trap, .sa_flags = SA_SIGINFO};
+    static const size_t sizes[] = {48, 3000};
     int bad = 0;
-    setvbuf(stdout, NULL, _IONBF, 0);
-    steps = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    sigaction(SIGTRAP, &action, NULL);
-    for (size_t i = 0; i < sizeof warm / sizeof *warm; i++) {
-        fill(warm[i]);
-        for (int way = 0; way < 2 * ACTIONS; way++) {
-            scene = (struct scene){warm[i], way % 2, false, way / 2};
-            bad += run_scene();
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        fill(sizes[i]);
+        for (int way = 0; way < 2 * ACTIONS && !bad; way++) {
+            scene = (struct scene){sizes[i], way % 2, false, way / 2};
+            bad = run_scene();
         }
     }
-    while (live_count)
-        do_free(live[--live_count]);
-    for (size_t i = 0; i < sizeof cold / sizeof *cold; i++) {
-        for (int way = 0; way < 2 * ACTIONS; way++) {
-            scene = (struct scene){cold[i], way % 2, true, way / 2};
+    return bad;
+}
+
+static int slow_paths(void)
+{
+    static const size_t sizes[] = {777, 7777, 150000};
+    int bad = 0;
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        for (int way = 0; way < 2 * ACTIONS && !bad; way++) {
+            scene = (struct scene){sizes[i], way % 2, true, way / 2};
             if (scene.action != FREE_MANY && scene.action != FREE_TWO)
-                bad += run_scene();
+                bad = run_scene();
         }
     }
     printf("%d interruptions of the slow path ended with a message\n", messages);
-    return bad != 0;
+    return bad || messages == 0;
+}
+
+int main(int argc, char **argv)
+{
+    struct sigaction action = {.sa_sigaction = on_trap, .sa_flags = SA_SIGINFO};
+    setvbuf(stdout, NULL, _IONBF, 0);
+    steps = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    sigaction(SIGTRAP, &action, NULL);
+    if (argc > 1 && strcmp(argv[1], "slow") == 0)
+        return slow_paths();
+    return straight_paths();
 }

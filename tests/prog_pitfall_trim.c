@@ -5,7 +5,7 @@
 #define _GNU_SOURCE 1
 #include "pitfall.h"
 
-enum { BYTES = 64 * MIB, BLOCKS = 400000, PART = 64 };
+enum { BYTES = 64 * MIB, BLOCKS = 400000, PART = 64, SLEEPERS = 24, EACH = 100, EACH_SIZE = 8000 };
 
 static void *blocks[BLOCKS];
 static size_t sizes[BLOCKS], count;
@@ -71,6 +71,37 @@ static void *sleeper(void *arg)
     return arg;
 }
 
+/* Takes its EACH blocks, which the main thread frees: too few to be noticed by then. */
+static void *small_sleeper(void *arg)
+{
+    void **own = arg;
+    for (int i = 0; i < EACH; i++) {
+        own[i] = malloc(EACH_SIZE);
+        memset(own[i], 1, EACH_SIZE);
+    }
+    pthread_barrier_wait(&barrier); /* made */
+    pthread_barrier_wait(&barrier); /* as above */
+    return NULL;
+}
+
+static void many_sleepers(void)
+{
+    pthread_t threads[SLEEPERS];
+    pthread_barrier_init(&barrier, NULL, SLEEPERS + 1);
+    malloc_trim(0);
+    size_t before = resident();
+    for (int i = 0; i < SLEEPERS; i++)
+        threads[i] = start(small_sleeper, blocks + (ptrdiff_t)i * EACH);
+    pthread_barrier_wait(&barrier);
+    for (int i = 0; i < SLEEPERS * EACH; i++)
+        free(blocks[i]);
+    malloc_trim(0);
+    must_shrink("a few blocks of each of many sleeping threads", before, 0);
+    pthread_barrier_wait(&barrier);
+    for (int i = 0; i < SLEEPERS; i++)
+        pthread_join(threads[i], NULL);
+}
+
 int main(void)
 {
     memset(blocks, 0, sizeof blocks);
@@ -88,5 +119,6 @@ int main(void)
     must_shrink("blocks of a sleeping thread", before, 0);
     pthread_barrier_wait(&barrier);
     pthread_join(thread, NULL);
+    many_sleepers();
     return 0;
 }

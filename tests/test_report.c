@@ -426,35 +426,6 @@ START_TEST(json_escapes_strings)
 }
 END_TEST
 
-/* Names of files are any bytes; JSON is UTF-8. */
-START_TEST(json_is_utf_8_whatever_the_name)
-{
-    static const struct {
-        const char *bytes, *expect;
-    } rows[] = {
-        {"a\xff"
-         "b",
-         "a\\ufffdb"},
-        {"\xe2\x82\xac", "\xe2\x82\xac"},
-        {"\xf0\x9f\x98\x80", "\xf0\x9f\x98\x80"},
-        {"\xe2\x82", "\\ufffd\\ufffd"}, /* cut short */
-        {"\xc0\xaf", "\\ufffd\\ufffd"}, /* longer than need be */
-        {"\xe0\x80\xaf", "\\ufffd\\ufffd\\ufffd"},
-        {"\xed\xa0\x80", "\\ufffd\\ufffd\\ufffd"}, /* half of a pair */
-        {"\xf4\x90\x80\x80", "\\ufffd\\ufffd\\ufffd\\ufffd"},
-        {"\x80z", "\\ufffdz"},
-    };
-    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        char expect[128];
-        ck_assert_int_eq(tide_option_set("stats_at_exit", rows[i].bytes), 0);
-        read_json();
-        snprintf(expect, sizeof expect, "\"stats_at_exit\":\"%s\"", rows[i].expect);
-        ck_assert_msg(has_text(expect), "row %zu: no %s", i, expect);
-    }
-    ck_assert_int_eq(tide_option_set("stats_at_exit", ""), 0);
-}
-END_TEST
-
 START_TEST(errors_of_writing_are_returned)
 {
     int full = open("/dev/full", O_WRONLY);
@@ -614,7 +585,6 @@ int main(int argc, char **argv)
     tcase_add_test(group, an_empty_tally_gives_no_figures);
     tcase_add_loop_test(group, json_says_the_same, 0, 2);
     tcase_add_test(group, json_escapes_strings);
-    tcase_add_test(group, json_is_utf_8_whatever_the_name);
     tcase_add_test(group, errors_of_writing_are_returned);
     tcase_add_test(group, each_call_appends_a_line);
     tcase_add_test(group, the_pid_may_be_in_the_name);

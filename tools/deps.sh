@@ -331,7 +331,8 @@ download_somehow()
 {
     if [[ -n $BACKPORTS ]]; then
         private_lists backports || return
-        download_all "$1" -c "$CONF" -t "$BACKPORTS"
+        download_all "$1" -c "$CONF" -t "$BACKPORTS" 2>/dev/null && return
+        private_lists backports again && download_all "$1" -c "$CONF" -t "$BACKPORTS"
         return
     fi
     download_all "$1" -o Acquire::Retries=2 2>/dev/null && return

@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# tests/vm_numa.sh: the library in a guest with three memory nodes, two of them without
+# processors. All kernel interfaces are real.
+set -u
+. "$(dirname "$0")/lib_vm.sh"
+
+bring sqlite3 libsqlite3-0
+FILES+=("$VM/work.sql")
+guest numa numa
+finish

@@ -1,0 +1,206 @@
+#!/usr/bin/env bash
+# measure_performance_simple.sh - runs a bench N times and says how fast and how steady it is.
+#
+#   tools/measure_performance_simple.sh [OPTION]... [-- BENCH [ARGUMENT]...]
+#
+#   --runs N       runs (NUM_ITERATIONS, default 10)
+#   --timeout S    seconds that one run may take (RUN_SECONDS, default 300)
+#   --so FILE      what is preloaded (default build/libtidepool.so); none: libc's malloc
+#   --metric KEY   the figure to describe, a key of the bench's JSON (default mops_per_s)
+#   --out DIR      where runs.csv, summary.csv and summary.json go (default
+#                  build/measure/simple); every run is written as it ends
+#   --require W    stable or moderate: status 1 if the verdict is worse
+#   --self-test    checks the statistics and the reading of results
+#   --help         this text
+#
+# BENCH is a program that takes --json and --quiet; by default bench_mid_mt_gap --ops 10M of the
+# build directory (BUILD, default build). ORDER, ACK, MESSAGE_SIZE and TOTAL_MESSAGE_SIZE (bytes)
+# are for benches of the log, bench_log*, and refused with any other.
+#
+# Reported: mean, median, standard deviation and variance of the sample, p95 and p99 (nearest
+# rank), and the coefficient of variation: below 10 % stable, below 20 % moderate, else unstable.
+#
+# Exit status: 0 all runs done; 1 a run failed, or --require is not met; 2 bad input. After an
+# interruption (130 or 143) the runs so far are written and described.
+set -u
+. "$(dirname "${BASH_SOURCE[0]}")/lib_measure.sh"
+
+RUNS=${NUM_ITERATIONS:-10}
+LIMIT=${RUN_SECONDS:-300}
+METRIC=mops_per_s
+SO='' OUT='' REQUIRE=''
+WORDS=()
+
+parse()
+{
+    while (($# > 0)); do
+        case $1 in
+        --help | --self-test) MODE=$1 ;;
+        --)
+            WORDS=("${@:2}")
+            (($# > 1)) || die 'nothing stands behind --'
+            return 0
+            ;;
+        --runs | --timeout | --so | --metric | --out | --require)
+            need_value "$1" $#
+            take "$1" "$2"
+            shift
+            ;;
+        *) die "unknown option '$1' (the bench stands behind --); try --help" ;;
+        esac
+        shift
+    done
+}
+
+take()
+{
+    case $1 in
+    --runs) RUNS=$2 ;;
+    --timeout) LIMIT=$2 ;;
+    --so) SO=$2 ;;
+    --metric) METRIC=$2 ;;
+    --out) OUT=$2 ;;
+    --require) REQUIRE=$2 ;;
+    esac
+}
+
+check_input()
+{
+    need_number "--runs (NUM_ITERATIONS)" "$RUNS" 1 100000
+    need_number "--timeout (RUN_SECONDS)" "$LIMIT" 1 1000000
+    RUNS=$((10#$RUNS)) LIMIT=$((10#$LIMIT))
+    [[ $METRIC =~ ^[A-Za-z_][A-Za-z0-9_.]*$ ]] || die "--metric: '$METRIC' is no key"
+    [[ -z $REQUIRE || $REQUIRE == stable || $REQUIRE == moderate ]] ||
+        die "--require: '$REQUIRE' is neither stable nor moderate"
+    choose_bench ${WORDS+"${WORDS[@]}"}
+    choose_library "$SO"
+    OUT=${OUT:-$BUILD/measure/simple}
+    mkdir -p "$OUT" || die "$OUT: cannot be made"
+    RESULTS=$OUT/runs.csv
+    rows -v header=1 </dev/null >"$RESULTS" || die "$RESULTS: cannot be written"
+}
+
+rows()
+{
+    statistics rows -v metric="$METRIC" "$@"
+}
+
+# The library under test has tiers: then a bench that knows them must find them.
+has_tiers()
+{
+    [[ -n $PRELOAD ]] && grep -q tide_tier_of "$PRELOAD"
+}
+
+run_all()
+{
+    local i start ours=0 words
+    if has_tiers; then ours=1; fi
+    for ((i = 1; i <= RUNS; i += 1)); do
+        start=$EPOCHREALTIME
+        run_limited "$LIMIT" "$WORK/out" "$WORK/err" "${BENCH[@]}" --json --quiet \
+            ${LOG_FLAGS+"${LOG_FLAGS[@]}"}
+        words=$(ending "$STATUS" "$LIMIT" "$WORK/err")
+        rows -v run_no="$i" -v start="${start/,/.}" -v ending="${words//\\/\\\\}" -v ours=$ours \
+            <"$WORK/out" >"$WORK/rows"
+        cat "$WORK/rows" >>"$RESULTS"
+        progress "$i"
+    done
+}
+
+# The row just written, on stderr: a line that overwrites itself on a terminal.
+progress()
+{
+    local line
+    line="[$1/$RUNS] $(tail -n 1 "$WORK/rows" | cut -d, -f3-5)"
+    if [[ -t 2 ]]; then printf '\r%s\033[K' "$line" >&2; else say "$line"; fi
+}
+
+summarise()
+{
+    statistics summary -v columns="$METRIC" -v group=result_name "$@" "$RESULTS"
+}
+
+# Shows what the runs so far gave. Status 1: something failed or is too wide.
+show()
+{
+    local status=0
+    [[ ! -t 2 ]] || printf '\r\033[K' >&2
+    printf '%s, %s\n' "${BENCH[*]}" "${PRELOAD:-libc malloc}"
+    summarise -v form=text -v require="$REQUIRE" || status=1
+    summarise -v form=csv >"$OUT/summary.csv" 2>/dev/null || true
+    summarise -v form=json >"$OUT/summary.json" 2>/dev/null || true
+    printf 'written to %s: runs.csv summary.csv summary.json\n' "$OUT"
+    return $status
+}
+
+# on_signal STATUS: keeps what there is.
+on_signal()
+{
+    trap '' INT TERM
+    stop_child
+    say "interrupted; the runs so far:"
+    show || true
+    exit "$1"
+}
+
+# ---- self-test ------------------------------------------------------------------------------
+
+# self NAME WANT GOT
+self()
+{
+    if [[ $3 == "$2" ]]; then
+        echo "ok - $SELF: $1"
+    else
+        printf 'not ok - %s: %s\n# wanted %s\n# got    %s\n' "$SELF" "$1" "$2" "$3"
+        SELF_BAD=1
+    fi
+}
+
+# cell COLUMN CSV: of the first row.
+cell()
+{
+    awk -F, -v want="$1" 'NR == 1 { for (i = 1; i <= NF; i++) if ($i == want) at = i }
+        NR == 2 { print $at }' <<<"$2"
+}
+
+self_test()
+{
+    local csv log
+    SELF_BAD=0
+    make_work
+    RESULTS=$WORK/runs.csv
+    printf '%s\n' mops_per_s 2 4 4 4 5 5 7 9 >"$RESULTS"
+    csv=$(summarise -v form=csv)
+    self 'the mean of 2 4 4 4 5 5 7 9 is 5' 5 "$(cell mean_mops_per_s "$csv")"
+    self 'the median is 4.5' 4.5 "$(cell median_mops_per_s "$csv")"
+    self 'the variance of the sample is 32/7' 4.57143 \
+        "$(cell variance_mops_per_s_squared "$csv")"
+    self 'the standard deviation is its root' 2.13809 "$(cell stdev_mops_per_s "$csv")"
+    self 'p95 of eight is the largest' 9 "$(cell p95_mops_per_s "$csv")"
+    self 'CV 42.8 % is unstable' unstable "$(cell verdict_text "$csv")"
+    log=$'2031-07-04 09:41:58 mops_per_s: 58\n09:41:58 {"mops_per_s":58}\n{"mops_per_s":12.5}'
+    self 'a time stamp is no result' 12.5 \
+        "$(rows -v run_no=1 -v start=0 <<<"$log" | cut -d, -f5)"
+    return $SELF_BAD
+}
+
+# ------------------------------------------------------------------------------------------
+
+MODE=
+parse "$@"
+case $MODE in
+--help)
+    show_help
+    exit 0
+    ;;
+--self-test)
+    self_test
+    exit
+    ;;
+esac
+check_input
+make_work
+trap 'on_signal 130' INT
+trap 'on_signal 143' TERM
+run_all
+show
