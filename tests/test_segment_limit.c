@@ -410,6 +410,24 @@ START_TEST(fork_holds_its_locks)
 }
 END_TEST
 
+/* The end of far memory is found by one thread while the others take and give. */
+START_TEST(threads_share_one_cap)
+{
+    struct tide_source source = {.ops = &tide_source_near, .node = -1, .far = true, .why = ""};
+    pthread_t thread[THREADS];
+    tide_segment_start(&source, false);
+    tide_segment_bound(5 * SMALL, false);
+    for (uintptr_t i = 0; i < THREADS; i++)
+        ck_assert_int_eq(pthread_create(&thread[i], NULL, take_and_give, (void *)(i + 1)), 0);
+    for (int i = 0; i < THREADS; i++)
+        pthread_join(thread[i], NULL);
+    ck_assert(!atomic_load(&failed));
+    ck_assert_uint_eq(TIDE_STAT_GET(mid_far) + TIDE_STAT_GET(mid_near), 0);
+    ck_assert_uint_eq(tide_windows[TIDE_KIND_MID].far + tide_windows[TIDE_KIND_MIDAL].far,
+                      5 * SMALL);
+}
+END_TEST
+
 /* Under a limit runs, which leave parts of segments unused, are short; below 1 GiB there
  * are none. */
 static void runs_follow_the_limit(long which)
@@ -441,6 +459,7 @@ int main(void)
                                   a_failed_commit_opens_no_window_each_time,
                                   a_failed_commit_counts_no_table_twice,
                                   threads_never_get_the_same_segment,
+                                  threads_share_one_cap,
                                   addresses_can_be_asked_about_while_windows_open,
                                   fork_holds_its_locks,
                                   runs_are_short_where_address_space_is_scarce,

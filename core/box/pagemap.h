@@ -75,7 +75,8 @@ struct tide_window {
     uint8_t mode, shift, kind;
     bool fail; /* pages must lie where the source wants them, or not be handed out */
     uintptr_t base;
-    size_t far;      /* bytes from base that the source has placed; under the segment lock */
+    size_t far;      /* bytes from base that the source has placed; written under the segment
+                      * lock, once it is cut short by cap= */
     size_t reserved; /* bytes from base */
     size_t segments; /* committed ones; under the segment lock of the kind */
     size_t next;     /* first one never taken; same lock */

@@ -173,7 +173,7 @@ static void segment_place(struct tide_window *window)
         tide_numa_huge(area, window->reserved, segment_mid.thp == TIDE_THP_ALWAYS && !segment_fail);
     bool room = segment_fail || segment_far_used < segment_cap;
     if (segment_wants_far() && room && tide_source_place(&segment_mid, area, window->reserved) == 0)
-        window->far = window->reserved;
+        TIDE_RELAXED_SET(&window->far, window->reserved);
     window->fail = segment_fail && segment_mid.node >= 0 && window->far != 0;
 }
 
@@ -182,7 +182,8 @@ static void segment_place(struct tide_window *window)
 static size_t segment_within_cap(struct tide_window *window, size_t step)
 {
     size_t at = window->segments << window->shift;
-    if (!segment_is_mid(window->kind) || segment_cap == SIZE_MAX || at >= window->far)
+    if (!segment_is_mid(window->kind) || segment_cap == SIZE_MAX ||
+        at >= TIDE_RELAXED_GET(&window->far))
         return step;
     tide_lock_take(&segment_window_lock);
     size_t left = (segment_cap - tide_min(segment_far_used, segment_cap)) >> window->shift;
@@ -192,7 +193,7 @@ static size_t segment_within_cap(struct tide_window *window, size_t step)
     } else if (segment_fail) {
         step = 0;
     } else {
-        window->far = at;
+        TIDE_RELAXED_SET(&window->far, at);
         tide_numa_place((char *)window->base + at, window->reserved - at, TIDE_NUMA_DEFAULT, 0, 0);
     }
     tide_lock_drop(&segment_window_lock);
@@ -395,7 +396,7 @@ static void segment_unlink_dirty(struct segment_pool *pool, struct tide_page *pa
 static bool segment_is_far(const struct tide_page *page)
 {
     const struct tide_window *window = tide_page_window(page);
-    return tide_page_base(page) - window->base < window->far;
+    return tide_page_base(page) - window->base < TIDE_RELAXED_GET(&window->far);
 }
 
 /* Takes one off the free lists; NULL when they are empty. */
