@@ -294,10 +294,10 @@ unpack()
 # apt-get is at work, packages are half installed and no plan can be made.
 plan()
 {
-    local attempt words
-    for attempt in 1 2 3 4 5 6; do
+    local attempt words last=${ATTEMPTS:-6}
+    for ((attempt = 1; attempt <= last; attempt++)); do
         words=$(apt-get -qq -s --no-install-recommends install "$@" </dev/null 2>&1) && break
-        if [[ $words != *--fix-broken* || $attempt == 6 ]]; then
+        if [[ $words != *--fix-broken* ]] || ((attempt == last)); then
             printf '%s\n' "$words" >&2
             return 1
         fi
@@ -318,7 +318,11 @@ download_all()
         !index(names, " " substr($0, 10, index($0, "\n") - 10) " ")' /var/lib/dpkg/status >status
     options=("${@:2}" -o Dir::State::status="$PWD/status" -o Dir::Cache::pkgcache=
         -o Dir::Cache::srcpkgcache=)
-    words=$(plan "${options[@]}" "${names[@]}") || return
+    # Where others need a package that it has, apt takes such a machine for broken.
+    if ! words=$(ATTEMPTS=1 plan "${options[@]}" "${names[@]}" 2>/dev/null); then
+        options=("${@:2}")
+        words=$(plan "${options[@]}" "${names[@]}") || return
+    fi
     mapfile -t -O "${#names[@]}" names < <(
         awk '$1 == "Inst" && $2 !~ /^libc(6|-bin)(:|$)/ { print $2 }' <<<"$words")
     mapfile -t names < <(printf '%s\n' "${names[@]}" | sort -u)
