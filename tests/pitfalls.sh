@@ -4,47 +4,16 @@
 #   tests/pitfalls.sh [WORDS]   only verdicts with WORDS in their names; ^NAME$ is one
 #
 # The programs prog_pitfall_* say in their first lines what they do; they must
-# end with 0 under the preload and print nothing on stderr.
+# end with 0 under the preload and print nothing on stderr. Signals have a script of
+# their own: pitfalls_signal.sh.
 set -u
 . "$(dirname "$0")/lib_prog.sh"
+. "$(dirname "$0")/lib_pitfalls.sh"
 
-WORDS=${1:-}
 PLAIN=(tls fork threads prodcons errno trim maps adopt keys pagesize zero)
-OTHERS=(atexit dlopen limit mlock signal idle seccomp second step commit valgrind)
+OTHERS=(atexit dlopen limit mlock idle seccomp second commit valgrind)
 need "$SO" "${PLAIN[@]/#/$PROGS/prog_pitfall_}" "${OTHERS[@]/#/$PROGS/prog_pitfall_}" \
     "$PROGS"/plug_{pitfall,pitfall_pagesize,own_malloc}.so
-
-wanted()
-{
-    [[ "^$1\$" == *"$WORDS"* ]]
-}
-
-# section NAME: some verdict that begins with NAME may be wanted.
-section()
-{
-    [[ $1 == *"$WORDS"* || $WORDS == "$1"* || $WORDS == "^$1"* ]]
-}
-
-# try NAME COMMAND...: a verdict, if it is wanted.
-try()
-{
-    ! wanted "$1" || verdict "$@"
-}
-
-# conclude NAME STATUS [FILE...]
-conclude()
-{
-    if (($2 == 0)); then
-        ok "$1"
-    else
-        bad "$1" "${@:3}" "$TMP/out" "$TMP/err"
-    fi
-}
-
-program()
-{
-    printf '%s' "$PROGS/prog_pitfall_$1"
-}
 
 run_plain()
 {
@@ -55,16 +24,6 @@ run_plain()
     try 'keys: handlers before the first block' "$(program keys)" handlers
     try 'commit: what is only reserved is not charged' "$(program commit)" charge
     try 'commit: huge pages keep nothing' "$(program commit)" huge
-}
-
-# Far blocks have fast paths of their own.
-run_step()
-{
-    local part
-    for part in straight slow; do
-        OPTIONS=header=inband try "step: $part path" "$(program step)" "$part"
-        OPTIONS=header=shadow try "step: $part path, header=shadow" "$(program step)" "$part"
-    done
 }
 
 # The library asks nobody for symbols or blocks, has one pointer of thread-local memory,
@@ -150,23 +109,6 @@ run_mlock()
 {
     try 'mlock: all memory' "$(program mlock)"
     try 'mlock: with a limit' "$(program mlock)" limited
-}
-
-# Where a signal met the slow path, a message and SIGABRT are right too.
-run_signal()
-{
-    local status
-    try 'signal: storm on the straight paths' "$(program signal)" steady
-    wanted 'signal: storm on all paths' || return
-    preloaded "$(program signal)" wild
-    status=$?
-    if ((status == 0)) && [[ ! -s $TMP/err ]]; then
-        ok 'signal: storm on all paths (it ran to its end)'
-    elif ((status == 134)) && grep -q '^tidepool: ' "$TMP/err"; then
-        ok "signal: storm on all paths ($(head -n 1 "$TMP/err"))"
-    else
-        bad "signal: storm on all paths (exit $status)" "$TMP/out" "$TMP/err"
-    fi
 }
 
 # The processes mostly sleep: all at once.
@@ -278,14 +220,12 @@ run_valgrind()
 
 need "$BUILD/libtidepool.a"
 run_plain
-run_step
 section file && run_file
 section atexit && run_atexit
 run_dlopen
 section pagesize && run_pagesize
 run_limit
 run_mlock
-run_signal
 run_idle
 run_seccomp
 run_valgrind

@@ -4,7 +4,7 @@
 set -u
 . "$(dirname "$0")/lib_vm.sh"
 
-bring sqlite3 libsqlite3-0
+bring sqlite3
 FILES+=("$VM/work.sql")
 guest numa numa
 finish

@@ -7,23 +7,21 @@ BUILD=${BUILD:-build}
 [[ $BUILD == /* ]] || BUILD=$PWD/$BUILD
 VM=$BUILD/deps/vm
 
-# unpacked ROOT NAME [ARGUMENT...]: a program of an unpacked package. In such a tree the
-# links between programs may be absolute, so they are followed by name.
-unpacked()
+# A program of the unpacked tools, or the machine's own. In an unpacked tree the links
+# between programs may be absolute, so they are followed by name.
+tool()
 {
-    local root=$1 name=$2 dir file=''
-    shift 2
+    local root=$VM/tools name=$1 dir file=''
     for dir in usr/bin usr/sbin bin sbin; do
         [[ -e $root/$dir/$name || -L $root/$dir/$name ]] && file=$root/$dir/$name
     done
+    if [[ -z $file ]]; then
+        PATH=$PATH:/usr/sbin:/sbin "$@"
+        return
+    fi
     [[ $(readlink "$file") == /* ]] && file=$root$(readlink "$file")
     (
         export LD_LIBRARY_PATH=$root/usr/lib/x86_64-linux-gnu:$root/lib/x86_64-linux-gnu
-        exec -a "$name" "$file" "$@"
+        exec -a "$name" "$file" "${@:2}"
     )
-}
-
-tool()
-{
-    unpacked "$VM/tools" "$@"
 }
