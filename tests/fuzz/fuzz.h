@@ -9,7 +9,12 @@
  * Not here: what an input means.
  *
  * A harness defines LLVMFuzzerTestOneInput. Linked by clang -fsanitize=fuzzer it is a
- * fuzzer; linked with fuzz_main.c it replays files, for other compilers and AFL++.
+ * fuzzer; linked with fuzz_main.c it replays files, whatever the compiler. For AFL++:
+ *   make FUZZ_CC=afl-clang-fast BUILD=afl afl/tests/fuzz/fuzz_api
+ *   afl-fuzz -m none -i tests/fuzz/corpus/api -o out -- afl/tests/fuzz/fuzz_api
+ *
+ * The corpus: inputs with a name were written for what the name says, or found it; the
+ * others (cov-*) each reach a place in the library that no input before them does.
  * Environment: FUZZ_TRACE=1 tells each step in words. FUZZ_PLANT=NAME makes the harness
  * itself misbehave, to see whether that is found (its file lists the names).
  */

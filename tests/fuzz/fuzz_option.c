@@ -23,7 +23,7 @@
 
 #include "fuzz.h"
 
-enum { ROWS_MAX = 32, SHOWN = 256, SHOWN_OF_EACH = 40, LIST_MAX = 2047, JSON_MAX = 128 << 10 };
+enum { ROWS_MAX = 32, SHOWN = 256, QUOTED = 64, LIST_MAX = 2047, JSON_MAX = 128 << 10 };
 
 /* A piece of a text. */
 struct span {
@@ -172,21 +172,29 @@ static void rows_reset(void)
 /* What has to be told about the first bad entry. */
 struct told {
     int error;
-    bool whole;
-    char text[LIST_MAX * 2 + 512];
+    char text[512];
 };
 
-static void told_of(struct told *told, int error, bool whole, const char *format, ...)
+static void told_of(struct told *told, int error, const char *format, ...)
 {
     va_list args;
     if (told->error != 0)
         return;
     told->error = error;
-    told->whole = whole;
     va_start(args, format);
     vsnprintf(told->text, sizeof told->text, format, args);
     va_end(args);
     told->text[0] ^= fuzz_plays("told");
+}
+
+/* How a word of the user's is told: not too much of it, and no control characters. */
+static const char *quote(struct span span, char *out)
+{
+    size_t len = span.len < QUOTED ? span.len : QUOTED;
+    for (size_t i = 0; i < len; i++)
+        out[i] = (unsigned char)span.at[i] < ' ' || span.at[i] == 0x7f ? '?' : span.at[i];
+    strcpy(out + len, span.len > QUOTED ? "..." : "");
+    return out;
 }
 
 static void list_entry(struct span entry, struct told *told)
@@ -196,15 +204,14 @@ static void list_entry(struct span entry, struct told *told)
     struct span value = {equals != NULL ? equals + 1 : entry.at + entry.len, 0};
     value.len = (size_t)(entry.at + entry.len - value.at);
     struct row *at = row_find(key);
+    char word[QUOTED + 8];
     if (entry.len == 0)
         return;
     if (at == NULL)
-        told_of(told, -ENOENT, key.len <= SHOWN_OF_EACH,
-                "unknown option '%.*s' (see: tidepool options)", (int)key.len, key.at);
+        told_of(told, -ENOENT, "unknown option '%s' (see: tidepool options)", quote(key, word));
     else if (equals == NULL || !value_allowed(at, value, at->value))
-        told_of(told, -EINVAL, value.len <= SHOWN_OF_EACH,
-                "bad value of option '%s': '%.*s' (allowed: %s); the default stays", at->info.key,
-                (int)value.len, value.at, at->info.values);
+        told_of(told, -EINVAL, "bad value of option '%s': '%s' (allowed: %s); the default stays",
+                at->info.key, quote(value, word), at->info.values);
 }
 
 /* Length of the entry that text begins with. A comma ends it; that of mid= only when
@@ -223,18 +230,10 @@ static size_t list_entry_length(const char *text)
     }
 }
 
-/* Of a long key or value only the beginning has to be told, and what cannot be shown may
- * be replaced. */
 static void told_check(const struct told *told)
 {
     const char *is = tide_option_complaint();
-    bool same = (is != NULL) == (told->error != 0);
-    size_t len = told->whole ? strlen(told->text) + 1 : strcspn(told->text, "'") + SHOWN_OF_EACH;
-    for (size_t i = 0; same && is != NULL && i < len; i++) {
-        char want = told->text[i];
-        same = is[i] == want || (is[i] != '\0' && (want < ' ' || want > '~') && want != '\0');
-    }
-    if (!same || (is != NULL && strlen(is) > 319))
+    if (told->error != 0 ? is == NULL || strcmp(is, told->text) != 0 : is != NULL)
         fuzz_fail("told: %s, but should be: %s", is != NULL ? is : "nothing", told->text);
 }
 
@@ -244,7 +243,7 @@ static void try_list(const char *text)
     told.error = 0;
     told.text[0] = '\0';
     if (strlen(text) > LIST_MAX) {
-        told_of(&told, -EINVAL, true, "the options are longer than %d characters and are ignored",
+        told_of(&told, -EINVAL, "the options are longer than %d characters and are ignored",
                 LIST_MAX);
     } else {
         for (const char *at = text; *at != '\0';) {
@@ -395,11 +394,52 @@ static void try_environment(char *text, size_t room)
 
 /* ---- JSON ---- */
 
-/* The value of stats_at_exit comes back out of the JSON line as it went in. */
+/* Bytes of the well-formed UTF-8 sequence at `at`, or 0. */
+static unsigned sequence(const char *at)
+{
+    static const unsigned least[] = {0, 0, 0x80, 0x800, 0x10000};
+    unsigned first = (unsigned char)*at, code;
+    unsigned len = first < 0x80 ? 1 : first < 0xc0 ? 0 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
+    if (len <= 1 || first > 0xf7)
+        return len * (first < 0x80);
+    code = first & (0x7f >> len);
+    for (unsigned i = 1; i < len; i++) {
+        if (((unsigned char)at[i] & 0xc0) != 0x80)
+            return 0;
+        code = code << 6 | ((unsigned char)at[i] & 0x3f);
+    }
+    return code < least[len] || code > 0x10ffff || (code >= 0xd800 && code < 0xe000) ? 0 : len;
+}
+
+/* The character behind *at in a JSON string, as text; moves *at behind it. */
+static void json_character(const char **at, char *out)
+{
+    unsigned code = 0, len = sequence(*at);
+    if (len == 0 || (unsigned char)**at < ' ')
+        fuzz_fail("the JSON line is not well formed at %.40s", *at);
+    memcpy(out, *at, len);
+    out[len] = '\0';
+    *at += len;
+    if (out[0] != '\\')
+        return;
+    if (**at != 'u') {
+        out[0] = *(*at)++;
+        return;
+    }
+    sscanf(*at + 1, "%4x", &code);
+    *at += 5;
+    out[0] = (char)code;
+    if (code >= 0x80)
+        strcpy(out, code == 0xfffd ? "\xef\xbf\xbd" : "not one that is written so");
+}
+
+/* The value of stats_at_exit comes back out of the JSON line as it went in, with U+FFFD
+ * for each byte that is no UTF-8. */
 static void json_check(void)
 {
     static const char head[] = "\"stats_at_exit\":\"";
     static char text[JSON_MAX];
+    char is[32];
     const char *want = row_find(span_of("stats_at_exit"))->value;
     if (ftruncate(json, 0) != 0 || lseek(json, 0, SEEK_SET) != 0 || tide_stats_json(json) != 0)
         fuzz_fail("tide_stats_json failed");
@@ -408,19 +448,13 @@ static void json_check(void)
     const char *at = strstr(text, head);
     if (at == NULL)
         fuzz_fail("no stats_at_exit in the JSON line");
-    for (at += sizeof head - 1; *at != '"'; want++) {
-        unsigned code = (unsigned char)*at++;
-        if (code < 0x20)
-            fuzz_fail("a control character stands in the JSON line");
-        if (code == '\\' && *at == 'u') {
-            sscanf(at + 1, "%4x", &code);
-            at += 5;
-            code = code == 0xfffd ? (unsigned char)*want : code; /* it was no UTF-8 */
-        } else if (code == '\\') {
-            code = (unsigned char)*at++;
-        }
-        if (code != (unsigned char)*want)
+    for (at += sizeof head - 1; *at != '"';) {
+        unsigned len = sequence(want);
+        json_character(&at, is);
+        if (len != 0 ? strncmp(is, want, len) != 0 || is[len] != '\0'
+                     : strcmp(is, "\xef\xbf\xbd") != 0)
             fuzz_fail("the JSON line has stats_at_exit wrong from '%s' on", want);
+        want += len != 0 ? len : 1;
     }
     if (*want != '\0')
         fuzz_fail("the JSON line lacks '%s' of stats_at_exit", want);
