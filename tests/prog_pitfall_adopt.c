@@ -70,7 +70,7 @@ static void child(void)
 int main(void)
 {
     pthread_t threads[THREADS];
-    int status;
+    int status = -1;
     pthread_barrier_init(&barrier, NULL, THREADS + 1);
     for (int i = 0; i < THREADS; i++)
         threads[i] = start(parents_thread, NULL);

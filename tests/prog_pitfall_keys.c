@@ -66,7 +66,7 @@ static void *thread_main(void *arg)
 
 int main(void)
 {
-    int status;
+    int status = -1;
     alarm(hang_seconds());
     for (int round = 0; round < 3; round++) {
         pthread_t threads[THREADS];
