@@ -2,7 +2,7 @@
 # lib.sh - for scripts that run the fuzz harnesses; they read lib_prog.sh first.
 #
 # HARNESSES are those of tests/fuzz/fuzz_*.c. What fuzzing finds is kept under $BUILD/fuzz:
-# corpus/NAME grows from run to run, crash-NAME-* are inputs that ended a harness.
+# corpus/NAME grows from run to run, NAME-crash-* are inputs that ended a harness.
 
 HARNESSES=(api option topo)
 CORPUS=tests/fuzz/corpus
@@ -36,12 +36,12 @@ fuzz()
     {
         env TIDEPOOL_OPTIONS="$4" ${STEADY+"${STEADY[@]}"} "$FUZZERS/fuzz_$1" \
             -max_total_time="$2" -seed="$3" -timeout=120 -len_control=20 -print_final_stats=1 \
-            -artifact_prefix="$KEPT/crash-$1-" "${more[@]}" "$KEPT/corpus/$1" "$CORPUS/$1" \
+            -artifact_prefix="$KEPT/$1-" "${more[@]}" "$KEPT/corpus/$1" "$CORPUS/$1" \
             </dev/null >"$5" 2>&1
     } 2>/dev/null
 }
 
-# fuzz_verdict NAME STATUS LOG TITLE: what came of a run of the fuzzer.
+# fuzz_verdict NAME STATUS LOG TITLE [OPTIONS]: what came of a run of the fuzzer.
 fuzz_verdict()
 {
     local log=$3 executions before after input
@@ -53,9 +53,10 @@ fuzz_verdict()
         return
     fi
     input=$(sed -nE 's/.*Test unit written to (.*)/\1/p' "$log" | tail -n 1)
-    grep -aE '^fuzz: |ERROR:|SUMMARY:|^ +#[0-9]+ ' "$log" | head -n 10 >"$log.found"
-    [[ -n $input ]] &&
-        echo "once more: FUZZ_TRACE=1 $FUZZERS/replay_$1 $input" >>"$log.found"
+    grep -aE '^fuzz: |ERROR:|runtime error|^ +#[0-9]+ .*/(core|tests)/' "$log" |
+        head -n 10 >"$log.found"
+    [[ -n $input ]] && printf 'once more: %sFUZZ_TRACE=1 %s %s\n' "${5:+TIDEPOOL_OPTIONS=$5 }" \
+        "$FUZZERS/replay_$1" "$input" >>"$log.found"
     bad "$4 (exit $2; ${input:-no input was kept}; $log)" "$log.found"
 }
 
