@@ -305,6 +305,30 @@ START_TEST(a_failed_commit_counts_no_table_twice)
 }
 END_TEST
 
+/* What could not be committed has not used up any of the cap. */
+static void capped_without_commit(long unused)
+{
+    (void)unused;
+    struct tide_source source = {.ops = &tide_source_near, .node = -1, .far = true, .why = ""};
+    tide_segment_start(&source, false);
+    tide_segment_bound(4 * SMALL, false);
+    struct tide_page *first = tide_segment_take(TIDE_KIND_MID);
+    UNIT_NEED(first != NULL);
+    unit_limit(RLIMIT_DATA, 4096);
+    for (int i = 0; i < 20; i++)
+        UNIT_NEED(tide_segment_take(TIDE_KIND_MID) == NULL);
+    unit_limit(RLIMIT_DATA, RLIM_INFINITY);
+    for (int i = 1; i < 8; i++)
+        UNIT_NEED((lent[i] = tide_segment_take(TIDE_KIND_MID)) != NULL);
+    UNIT_NEED(tide_page_window(first)->far == 4 * (size_t)SMALL);
+}
+
+START_TEST(a_failed_commit_leaves_the_cap)
+{
+    unit_child_ok(capped_without_commit, 0);
+}
+END_TEST
+
 /* --- threads ----------------------------------------------------------------------- */
 
 static _Atomic bool failed;
@@ -458,6 +482,7 @@ int main(void)
                                   windows_leave_room_where_all_is_locked,
                                   a_failed_commit_opens_no_window_each_time,
                                   a_failed_commit_counts_no_table_twice,
+                                  a_failed_commit_leaves_the_cap,
                                   threads_never_get_the_same_segment,
                                   threads_share_one_cap,
                                   addresses_can_be_asked_about_while_windows_open,

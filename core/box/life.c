@@ -23,7 +23,6 @@ static struct tide_lock life_lock;
 static _Atomic bool life_ready;
 static pthread_key_t life_key;
 static bool life_has_key;                           /* under life_lock, then constant */
-static _Atomic bool life_hooked;                    /* the fork handlers are registered */
 static char life_complaint[TIDE_OPTION_TEXT + 128]; /* about mid=; written at start */
 
 /* Set in the environment of children after a warning, so that they are silent. */
@@ -148,16 +147,6 @@ void tide_life_start(void)
     tide_lock_drop(&life_lock);
 }
 
-/* Not from the first allocation: it may be one that pthread_atfork makes itself, inside its
- * own lock. Handlers of others that run while ours holds the locks may allocate
- * (tide_lock_forker). May allocate. */
-static void life_hook_fork(void)
-{
-    if (!atomic_exchange_explicit(&life_hooked, true, memory_order_relaxed) &&
-        pthread_atfork(life_fork_prepare, life_fork_parent, life_fork_child) != 0)
-        atomic_store_explicit(&life_hooked, false, memory_order_relaxed);
-}
-
 struct tide_cache *tide_life_attach(void)
 {
     const struct tide_cache *before = tide_self;
@@ -224,11 +213,14 @@ static void life_tell_source(void)
     tide_diag_say(line);
 }
 
-/* Before main(): a bad option is told once per process tree, facts only on request. */
+/* Before main(): a bad option is told once per process tree, facts only on request. The fork
+ * handlers not at the first allocation: it may be one that pthread_atfork makes itself, inside
+ * its own lock. Handlers of others that run while ours holds the locks may allocate
+ * (tide_lock_forker). */
 __attribute__((constructor)) static void life_constructor(void)
 {
     tide_life_start();
-    life_hook_fork();
+    (void)pthread_atfork(life_fork_prepare, life_fork_parent, life_fork_child);
     const char *complaint = tide_option_complaint();
     if (complaint == NULL && life_complaint[0] != '\0')
         complaint = life_complaint;

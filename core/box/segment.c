@@ -177,9 +177,10 @@ static void segment_place(struct tide_window *window)
     window->fail = segment_fail && segment_mid.node >= 0 && window->far != 0;
 }
 
-/* How many of `step` further segments the cap allows. Where it allows none the rest of
- * the window becomes near memory, or stays closed with full=fail. */
-static size_t segment_within_cap(struct tide_window *window, size_t step)
+/* How many of `step` further segments the cap allows; *charged is what they take of it, in
+ * bytes. Where it allows none the rest of the window becomes near memory, or stays closed with
+ * full=fail. */
+static size_t segment_within_cap(struct tide_window *window, size_t step, size_t *charged)
 {
     size_t at = window->segments << window->shift;
     if (!segment_is_mid(window->kind) || segment_cap == SIZE_MAX ||
@@ -189,7 +190,8 @@ static size_t segment_within_cap(struct tide_window *window, size_t step)
     size_t left = (segment_cap - tide_min(segment_far_used, segment_cap)) >> window->shift;
     if (left > 0) {
         step = 1;
-        segment_far_used += (size_t)1 << window->shift;
+        *charged = (size_t)1 << window->shift;
+        segment_far_used += *charged;
     } else if (segment_fail) {
         step = 0;
     } else {
@@ -332,15 +334,12 @@ static bool segment_commit_table(void *table, size_t from, size_t to)
     return true;
 }
 
-/* Moves the window's frontier by at least one segment. */
-static bool segment_grow(struct tide_window *window)
+/* Commits up to `step` further segments, fewer when that much is not to be had. */
+static bool segment_advance(struct tide_window *window, size_t step)
 {
-    size_t have = window->segments, all = window->reserved >> window->shift;
-    size_t step = tide_max(segment_shape[window->kind].step, have / 8);
+    size_t have = window->segments;
     size_t bits = window->words * sizeof(uint64_t);
     size_t shadow = ((size_t)1 << window->shift >> TIDE_SHADOW_SHIFT) * sizeof(uint64_t);
-    step = tide_min(step, ((size_t)64 << 20 >> window->shift) + 1);
-    step = segment_within_cap(window, tide_min(step, all - have));
     for (; step > 0; step /= 2) {
         size_t now = have + step;
         if (tide_vmem_commit((char *)window->base + (have << window->shift),
@@ -362,6 +361,23 @@ static bool segment_grow(struct tide_window *window)
         return true;
     }
     return false;
+}
+
+/* Moves the window's frontier by at least one segment. */
+static bool segment_grow(struct tide_window *window)
+{
+    size_t have = window->segments, all = window->reserved >> window->shift;
+    size_t step = tide_max(segment_shape[window->kind].step, have / 8);
+    step = tide_min(step, ((size_t)64 << 20 >> window->shift) + 1);
+    size_t charged = 0;
+    step = segment_within_cap(window, tide_min(step, all - have), &charged);
+    bool done = segment_advance(window, step);
+    if (!done && charged != 0) { /* what did not come does not count */
+        tide_lock_take(&segment_window_lock);
+        segment_far_used -= charged;
+        tide_lock_drop(&segment_window_lock);
+    }
+    return done;
 }
 
 /* A segment that nobody had yet. */
