@@ -36,7 +36,7 @@ START_TEST(the_library_has_started_before_main)
 {
     ck_assert(tide_life_started());
     ck_assert(!tide_life_is_secure());
-    ck_assert_uint_ne(tide_key.multiplier, 1); /* it has its secret */
+    ck_assert_uint_ne(tide_key.seed, 1); /* it has its secret */
     ck_assert_ptr_eq(tide_self, &tide_cache_empty);
     ck_assert_ptr_null(tide_heap_first()); /* a program that allocates nothing has nothing */
 }

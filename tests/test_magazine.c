@@ -244,6 +244,24 @@ START_TEST(the_budget_bounds_what_is_held)
 }
 END_TEST
 
+/* Many threads have no more room together than a few. */
+START_TEST(threads_share_the_budget)
+{
+    tide_magazine_set_budget(MIB);
+    tide_magazine_users(15); /* and this one */
+    for (unsigned slot = 0; slot < TIDE_SLOTS; slot++)
+        grow(slot);
+    ck_assert_uint_le(cache->held, 256 * KIB);
+    ck_assert_uint_gt(cache->held, 128 * KIB);
+    tide_magazine_users(-15);
+    grow(GREAT);
+    for (unsigned slot = 0; slot < TIDE_SLOTS; slot++)
+        grow(slot);
+    ck_assert_uint_gt(cache->held, 512 * KIB);
+    CACHE_MUST_BE_VALID();
+}
+END_TEST
+
 START_TEST(a_busy_class_takes_room_from_an_idle_one)
 {
     tide_magazine_set_budget(200 * KIB);
@@ -389,6 +407,7 @@ int main(void)
     tcase_add_test(group, spills_in_a_row_give_blocks_back);
     tcase_add_test(group, the_budget_bounds_what_is_held);
     tcase_add_test(group, a_busy_class_takes_room_from_an_idle_one);
+    tcase_add_test(group, threads_share_the_budget);
     tcase_add_test(group, the_option_cache_is_the_budget);
     tcase_add_test(group, empty_gives_everything_back);
     tcase_add_test(group, fill_drains_the_inbox_first);

@@ -104,11 +104,13 @@ START_TEST(magazines_know_the_words)
         const struct tide_magazine *magazine =
             tide_cache_magazine(tide_self, tide_slot_of(TIDE_KIND_MID, cls));
         void *p = tide_route_take(NULL, TIDE_KIND_MID, cls, NULL);
-        ck_assert_uint_eq(tide_route_word(magazine, p), *word_of(p));
+        ck_assert_uint_eq(magazine->checked ^ (uintptr_t)p, *word_of(p));
         ck_assert_int_eq(magazine->headed, 1);
         ck_assert_int_eq(magazine->at, -8);
-        ck_assert_uint_eq(magazine->take_turn, 0);
-        ck_assert_uint_eq(magazine->free_turn, tide_key.freed);
+        ck_assert_uint_eq(magazine->freed ^ magazine->take_turn, magazine->checked);
+        ck_assert_uint_eq(magazine->checked ^ magazine->free_turn, magazine->freed);
+        tide_free(p);
+        ck_assert_uint_eq(magazine->freed ^ (uintptr_t)p, *word_of(p));
     }
 }
 END_TEST

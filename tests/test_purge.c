@@ -172,6 +172,34 @@ START_TEST(memory_that_moves_between_classes_goes_back)
 }
 END_TEST
 
+/* One swing of a queue that fills up and runs empty. */
+static uint64_t swing(void)
+{
+    uint64_t before = TIDE_STAT_GET(decommit_bytes);
+    for (count = 0; count < 700; count++)
+        block[count] = memset(tide_malloc(10000), 1, 10000);
+    for (unsigned i = 0; i < count; i++)
+        tide_free(block[i]);
+    return TIDE_STAT_GET(decommit_bytes) - before;
+}
+
+/* The budget follows what comes and goes, but not far. */
+START_TEST(memory_that_is_needed_again_is_kept)
+{
+    uint64_t first = swing();
+    ck_assert_uint_gt(first, 0);
+    size_t budget = tide_segment_retain_limit();
+    for (int i = 0; i < 40; i++)
+        swing();
+    ck_assert_uint_lt(swing(), first / 4);
+    ck_assert_uint_gt(tide_segment_retain_limit(), budget);
+    take_load(mid_size);
+    for (int i = 0; i < 40; i++)
+        swing();
+    ck_assert_uint_le(tide_segment_retain_limit(), 2 * budget);
+}
+END_TEST
+
 /* --- on request ------------------------------------------------------------------------ */
 
 START_TEST(purge_spares_live_blocks)
@@ -308,6 +336,7 @@ int main(void)
     tcase_add_loop_test(group, memory_of_an_ended_thread_goes_back, 0, 4);
     tcase_add_loop_test(group, an_idle_thread_keeps_little, 0, 4);
     tcase_add_test(group, memory_that_moves_between_classes_goes_back);
+    tcase_add_test(group, memory_that_is_needed_again_is_kept);
     tcase_add_test(group, purge_spares_live_blocks);
     tcase_add_test(group, purge_keeps_what_it_is_told_to);
     tcase_add_test(group, purge_reaches_every_heap);

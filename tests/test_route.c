@@ -298,11 +298,11 @@ START_TEST(slow_halves_do_the_same)
     use_header(_i);
     static const size_t sizes[] = {0, 100, 2047, 2048, 32768, 32769, 3000000};
     for (int i = 0; i < 7; i++) {
-        void *p = tide_route_malloc_slow(tide_self, sizes[i], NULL);
+        void *p = tide_route_malloc_slow(sizes[i], tide_self, NULL);
         ck_assert_uint_ge(tide_malloc_usable_size(p), sizes[i]);
         errno = 77;
-        tide_route_free_slow(tide_self, p, "free_sized");
-        tide_route_free_slow(tide_self, NULL, "free_sized");
+        tide_route_free_slow(p, tide_self, "free_sized");
+        tide_route_free_slow(NULL, tide_self, "free_sized");
         ck_assert_int_eq(errno, 77);
     }
     must_be_all_free();
@@ -311,13 +311,13 @@ END_TEST
 
 static void free_with_name(void *p)
 {
-    tide_route_free_slow(tide_self, p, "free_sized");
-    tide_route_free_slow(tide_self, p, "free_sized");
+    tide_route_free_slow(p, tide_self, "free_sized");
+    tide_route_free_slow(p, tide_self, "free_sized");
 }
 
 static void malloc_with_twice(void *p)
 {
-    tide_route_malloc_slow(tide_self, 10, p);
+    tide_route_malloc_slow(10, tide_self, p);
 }
 
 static void inspect_with_name(void *p)

@@ -66,6 +66,8 @@ struct tide_heap *tide_heap_birth(void)
         heap = heap_make(TIDE_HEAP_LIVE);
     }
     tide_lock_drop(&heap_lock.lock);
+    if (heap != NULL)
+        tide_magazine_users(1);
     return heap;
 }
 
@@ -73,6 +75,7 @@ static void heap_park(struct tide_heap *heap)
 {
     tide_remote_flush(&heap->outbox);
     tide_magazine_empty(&heap->cache);
+    tide_magazine_users(-1);
     tide_lock_take(&heap_lock.lock);
     heap_set_state(heap, TIDE_HEAP_PARKED);
     heap->spare = heap_parked;

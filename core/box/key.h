@@ -3,8 +3,8 @@
  *
  * owns:      the secret
  * threads:   written once at start, read by all
- * invariant: multiplier odd; the low 40 bits and the top bit of freed and remote
- *            are those that mid.h asks for
+ * invariant: the low 40 bits and the top bit of freed and remote are those that mid.h
+ *            asks for
  * uses:      file, clock
  * used by:   page, tiny, mid, route
  * not here:  the layout of a header word (mid)
@@ -26,12 +26,11 @@ enum { TIDE_KEY_CLASS_SHIFT = 8, TIDE_KEY_OWNER_SHIFT = 16 };
 #define TIDE_KEY_TAG 0x7fffff0000000000ULL
 
 struct tide_key {
-    uint64_t multiplier; /* spreads an address over the tag bits of a Mid word */
-    uint64_t mark;       /* see tide_key_mark() */
-    uint64_t seed;       /* binds owner and class */
-    uint64_t freed;      /* turns a live Mid word into a free one, and back */
-    uint64_t remote;     /* the same for a block freed by a thread that does not own it */
-    uint64_t canary;     /* see tide_key_canary() */
+    uint64_t mark;   /* see tide_key_mark() */
+    uint64_t seed;   /* binds owner and class */
+    uint64_t freed;  /* turns a live Mid word into a free one, and back */
+    uint64_t remote; /* the same for a block freed by a thread that does not own it */
+    uint64_t canary; /* see tide_key_canary() */
 };
 
 extern struct tide_key tide_key;
@@ -39,18 +38,13 @@ extern struct tide_key tide_key;
 void tide_key_start(void);
 
 /* The live word of a Mid block of this class and owner at address 0; see mid.h. At another
- * address it is this ^ tide_key_tag(address). */
+ * address it is this ^ address. */
 uint64_t tide_key_word(uint32_t owner, unsigned cls);
-
-TIDE_INLINE uint64_t tide_key_tag(const void *block)
-{
-    return (uintptr_t)block * tide_key.multiplier & TIDE_KEY_TAG;
-}
 
 /* What stands in the second word of a free Tiny block. */
 TIDE_INLINE uint64_t tide_key_mark(const void *block)
 {
-    return (uintptr_t)block * tide_key.multiplier ^ tide_key.mark;
+    return (uintptr_t)block ^ tide_key.mark;
 }
 
 /* What stands in front of a Mid block whose checked word is in the shadow. */

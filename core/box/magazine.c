@@ -8,12 +8,13 @@ enum {
     MAGAZINE_MID_BYTES = 512 << 10,
     MAGAZINE_SLOTS_MIN = 16, /* between these many blocks */
     MAGAZINE_SLOTS_MAX = 256,
-    MAGAZINE_FIRST = 8,             /* what it begins with, */
-    MAGAZINE_FIRST_BYTES = 16 << 10 /* or as many blocks as these are, but two */
+    MAGAZINE_FIRST = 8,              /* what it begins with, */
+    MAGAZINE_FIRST_BYTES = 16 << 10, /* or as many blocks as these are, but two */
+    MAGAZINE_WARM = 3,               /* turns until a magazine counts as idle */
+    MAGAZINE_FULL_SHARES = 4         /* threads that have a whole budget each */
 };
 
-/* owner ~0 belongs to nobody; a live word of 0 never equals a header word, since
- * the top bit of every real one is set. */
+/* Nothing to take, no room, and no address is in its arena. */
 #define CONSTANT_CACHE                                                                             \
     {                                                                                              \
         .owner = UINT32_MAX                                                                        \
@@ -27,7 +28,21 @@ const struct tide_cache tide_cache_dead = CONSTANT_CACHE;
 __thread struct tide_cache *tide_self __attribute__((tls_model("initial-exec"))) =
     (struct tide_cache *)&tide_cache_empty;
 
-static _Atomic size_t magazine_budget = 4 << 20;
+static _Atomic size_t magazine_budget = 8 << 20;
+static _Atomic int magazine_users;
+
+void tide_magazine_users(int change)
+{
+    atomic_fetch_add_explicit(&magazine_users, change, memory_order_relaxed);
+}
+
+/* The budget of one thread. More than four share four times the budget. */
+static size_t magazine_share(void)
+{
+    size_t budget = atomic_load_explicit(&magazine_budget, memory_order_relaxed);
+    int users = atomic_load_explicit(&magazine_users, memory_order_relaxed);
+    return users > MAGAZINE_FULL_SHARES ? budget / (unsigned)users * MAGAZINE_FULL_SHARES : budget;
+}
 
 void tide_magazine_set_budget(size_t bytes)
 {
@@ -95,24 +110,37 @@ static void magazine_lower(struct tide_cache *cache, unsigned slot, size_t cap)
     }
 }
 
-/* Takes half the capacity of one magazine that has more than the first one, to
- * make room in the budget. Goes round over the classes. Lock held. */
-static bool magazine_shrink_other(struct tide_cache *cache, const struct tide_magazine *keep)
+/* The next magazine with more than its first capacity, going round over the classes. */
+static unsigned magazine_next_grown(struct tide_cache *cache)
 {
     for (unsigned tries = 0; tries < TIDE_SLOTS; tries++) {
         unsigned slot = cache->next_shrink++ % TIDE_SLOTS;
-        struct tide_magazine *magazine = tide_cache_magazine(cache, slot);
-        size_t cap = (size_t)(magazine->lim - magazine->base);
-        size_t have = (size_t)(magazine->top - magazine->base);
-        if (magazine == keep || cap <= magazine_first(slot))
-            continue;
-        size_t left = tide_max(cap - cap / 2, magazine_first(slot));
-        if (have > left)
-            magazine_give(cache, magazine, have - left);
-        magazine_lower(cache, slot, left);
-        return true;
+        const struct tide_magazine *magazine = tide_cache_magazine(cache, slot);
+        if ((size_t)(magazine->lim - magazine->base) > magazine_first(slot))
+            return slot;
     }
-    return false;
+    return TIDE_SLOTS;
+}
+
+/* Makes room in the budget: takes half the capacity of a magazine that was neither filled
+ * nor spilled while the others had several turns here. Taken from each other, magazines
+ * in use would all be too small all the time. Lock held. */
+static void magazine_shrink_other(struct tide_cache *cache)
+{
+    unsigned slot = magazine_next_grown(cache);
+    if (slot == TIDE_SLOTS)
+        return;
+    if (cache->warm[slot] > 0) {
+        cache->warm[slot]--;
+        return;
+    }
+    struct tide_magazine *magazine = tide_cache_magazine(cache, slot);
+    size_t cap = (size_t)(magazine->lim - magazine->base);
+    size_t have = (size_t)(magazine->top - magazine->base);
+    size_t left = tide_max(cap - cap / 2, magazine_first(slot));
+    if (have > left)
+        magazine_give(cache, magazine, have - left);
+    magazine_lower(cache, slot, left);
 }
 
 /* Doubles the capacity as far as class and budget allow. Lock held. */
@@ -122,11 +150,12 @@ static bool magazine_grow(struct tide_cache *cache, unsigned slot)
     size_t stride = magazine_stride(slot);
     size_t cap = (size_t)(magazine->lim - magazine->base);
     size_t more = tide_min(cap, magazine_most(slot) - cap);
-    size_t budget = atomic_load_explicit(&magazine_budget, memory_order_relaxed);
+    size_t budget = magazine_share();
     if (more == 0)
         return false;
+    cache->warm[slot] = MAGAZINE_WARM;
     if (cache->held + more * stride > budget)
-        magazine_shrink_other(cache, magazine);
+        magazine_shrink_other(cache);
     while (more > 0 && cache->held + more * stride > budget)
         more /= 2;
     magazine->lim += more;
@@ -144,6 +173,15 @@ static void magazine_reverse(void **blocks, unsigned count)
     }
 }
 
+/* The arena is there as soon as a block is. */
+static void magazine_see_arena(struct tide_cache *cache)
+{
+    size_t size = atomic_load_explicit(&tide_arena.size, memory_order_acquire);
+    cache->arena_base = TIDE_RELAXED_GET(&tide_arena.base);
+    cache->arena_pages = TIDE_RELAXED_GET(&tide_arena.pages);
+    cache->arena_size = size;
+}
+
 bool tide_magazine_fill(struct tide_cache *cache, unsigned slot)
 {
     struct tide_magazine *magazine = tide_cache_magazine(cache, slot);
@@ -158,6 +196,8 @@ bool tide_magazine_fill(struct tide_cache *cache, unsigned slot)
                                     magazine->base, want, NULL);
     magazine_reverse(magazine->base, got);
     TIDE_RELAXED_SET(&magazine->top, magazine->base + got);
+    if (cache->arena_size == 0)
+        magazine_see_arena(cache);
     tide_lock_drop(&pages->lock); /* not before: a fork in between would lose the blocks */
     return got > 0;
 }

@@ -29,21 +29,20 @@
 #include "box/remote.h"
 
 /*
- * One slot's stack, and what the fast paths have to know of its blocks. Each block
- * has a checked word of 64 bits at block + at:
- *     word = live ^ (address * secret & mask)
- * Mid (headed = 1): the header word; `word` stands there while a user has the block,
- * word ^ free_turn while it is free. Tiny (headed = 0): the second word of the block;
- * `word` stands there while it is free. So a free finds `word` exactly if headed.
+ * One slot's stack, and what the fast paths have to know of its blocks. Each block has a
+ * word of 64 bits at block + at: for Mid (headed = 1) the header word, for Tiny (headed = 0)
+ * the second word of the block. It says whose, what and where the block is:
+ *     freed ^ address     while the block waits here, unless it is a fresh one of Mid;
+ *                         ^ take_turn when it is handed out
+ *     checked ^ address   what a free finds, exactly if headed; ^ free_turn when it is freed
  */
 struct tide_magazine {
     void **top;  /* next free place */
     void **base; /* lowest place */
     void **lim;  /* one behind the highest place in use by the policy */
-    uint64_t live, mask;
-    uint64_t take_turn; /* word ^ take_turn is stored when the block is handed out, */
-    uint64_t free_turn; /* word ^ free_turn when it is freed */
-    int32_t at;
+    uint64_t freed, checked;
+    uint64_t take_turn, free_turn;
+    int8_t at;
     uint8_t headed;
 };
 
@@ -56,6 +55,9 @@ _Static_assert(sizeof(struct tide_magazine) == TIDE_LINE, "a magazine is one lin
  */
 struct tide_cache {
     struct tide_magazine slot[TIDE_SLOTS];
+    uintptr_t arena_base; /* a copy of tide_arena, for the fast path of free; size 0 until */
+    size_t arena_size;    /* the thread takes a first block, and in constant caches */
+    struct tide_page *arena_pages;
     uint32_t owner; /* of blocks that may go into the magazines; ~0 in constant caches */
     uint32_t next_shrink;
     struct tide_pages *pages;
@@ -63,7 +65,8 @@ struct tide_cache {
     struct tide_magazine *deep; /* TIDE_MID_CLASSES of them, or NULL */
     uint64_t held;              /* bytes of capacity above the first ones */
     uint8_t last[TIDE_SLOTS];   /* what happened last: nothing, a fill, a spill */
-};
+    uint8_t warm[TIDE_SLOTS];   /* turns of next_shrink that the magazine is spared */
+} __attribute__((aligned(TIDE_LINE)));
 
 /* Where the thread stands. Constant caches: no thread ever writes to them. */
 extern const struct tide_cache tide_cache_empty; /* no heap yet */
@@ -88,8 +91,12 @@ void tide_magazine_spill(struct tide_cache *cache, unsigned slot);
 /* Gives all blocks back and returns to the first capacities. */
 void tide_magazine_empty(struct tide_cache *cache);
 
-/* The bytes that the magazines of one thread may hold. */
+/* The bytes that the magazines of one thread may hold. More than four threads share four
+ * times that. */
 void tide_magazine_set_budget(size_t bytes);
+
+/* A thread more, or one less, uses magazines. */
+void tide_magazine_users(int change);
 
 TIDE_INLINE void tide_self_set(const struct tide_cache *cache)
 {

@@ -8,10 +8,9 @@ void tide_mid_birth(struct tide_cache *cache)
     for (unsigned cls = 0; cls < TIDE_MID_CLASSES; cls++) {
         struct tide_magazine *magazine =
             tide_cache_magazine(cache, tide_slot_of(TIDE_KIND_MID, cls));
-        magazine->live = tide_key_word(cache->owner, cls);
-        magazine->mask = TIDE_KEY_TAG;
-        magazine->take_turn = 0;
-        magazine->free_turn = tide_key.freed;
+        magazine->checked = tide_key_word(cache->owner, cls);
+        magazine->freed = magazine->checked ^ tide_key.freed;
+        magazine->take_turn = magazine->free_turn = tide_key.freed;
         magazine->at = -8;
         magazine->headed = 1;
     }
@@ -29,10 +28,10 @@ static void *mid_reach(const struct tide_window *window, const void *p)
 enum tide_mid_state tide_mid_read(const struct tide_window *window, const void *p, uint32_t *owner,
                                   unsigned *cls)
 {
-    uint64_t word = tide_mid_load(mid_reach(window, p));
+    uint64_t word = tide_mid_load(mid_reach(window, p)) ^ (uintptr_t)p;
     *owner = (uint32_t)(word >> TIDE_KEY_OWNER_SHIFT) & TIDE_OWNER_MASK;
     *cls = (unsigned)(word >> TIDE_KEY_CLASS_SHIFT) & 0xff;
-    uint64_t live = tide_key_word(*owner, *cls) ^ tide_key_tag(p);
+    uint64_t live = tide_key_word(*owner, *cls);
     if (word == live)
         return TIDE_MID_LIVE;
     if (word == (live ^ tide_key.freed))
@@ -42,7 +41,7 @@ enum tide_mid_state tide_mid_read(const struct tide_window *window, const void *
 
 void tide_mid_set_live(const struct tide_window *window, void *p, uint32_t owner, unsigned cls)
 {
-    tide_mid_store(mid_reach(window, p), tide_key_word(owner, cls) ^ tide_key_tag(p));
+    tide_mid_store(mid_reach(window, p), tide_key_word(owner, cls) ^ (uintptr_t)p);
 }
 
 void tide_mid_set_freed(const struct tide_window *window, void *p, enum tide_mid_state state)

@@ -16,11 +16,13 @@
  * KiB of window, when the source is far):
  *
  *     bit  63      always 1: the byte at p - 1 is never zero
- *     bits 40..62  tag: address, owner, class and state, bound to the secret
+ *     bits 40..62  tag: owner, class and state, bound to the secret
  *     bits 16..39  owner: heap id (16 bits) and generation (8 bits)
  *     bits  8..15  class
  *     bits  0..7   state: live, freed, freed by another thread
  *
+ * and over all of it, by exclusive or, the address p (whose top bit is 0): a word that
+ * was copied to another place is wrong there.
  * The eight bytes at p - 16 are spare. A word is written and read as a whole:
  * narrower accesses would break store forwarding.
  * In the shadow variant p - 8 holds a canary that is written when the block leaves

@@ -39,7 +39,7 @@ static const struct option_row option_rows[] = {
     {"header", "auto|inband|shadow", "auto",
      "Mid's checked word: in front of the block, or in a near table (auto: shadow when Mid is far)",
      OPTION_CHOICE, false, OPTION_AT(header), 0, 0},
-    {"cache", "16K..1G", "4M", "most bytes of free blocks that a thread keeps for itself",
+    {"cache", "16K..1G", "8M", "free bytes a thread keeps for itself; more than 4 threads share 4x",
      OPTION_BYTES, true, OPTION_AT(cache), 16 << 10, 1 << 30},
     {"retain", "0..1T", "4M", "bytes kept resident for reuse; at least 5 % of the peak are",
      OPTION_BYTES, true, OPTION_AT(retain), 0, (uint64_t)1 << 40},
@@ -59,7 +59,7 @@ enum { OPTION_ROWS = sizeof option_rows / sizeof option_rows[0], OPTION_LINE = 2
 
 struct tide_option_values tide_option_values = {
     .tiny_max = 2047,
-    .cache = 4 << 20,
+    .cache = 8 << 20,
     .retain = 4 << 20,
     .mid = "auto",
 };

@@ -109,11 +109,12 @@ static uint16_t page_magazine(enum tide_kind kind, unsigned cls)
     return (uint16_t)(TIDE_LINE * (kind == TIDE_KIND_TINY ? cls : TIDE_TINY_ALL + cls));
 }
 
-/* How far free() may go on its fast path. */
+/* How far free() may go on its fast path. A freed block of Tiny whose memory was given back
+ * has lost its mark; one of Mid has no live word either way. */
 static void page_set_limit(struct tide_page *page)
 {
-    bool fast = (page->kind == TIDE_KIND_TINY || page->kind == TIDE_KIND_MID) && !page->purged &&
-                tide_page_window(page)->mode == 0;
+    bool fast = (page->kind == TIDE_KIND_TINY && !page->purged) || page->kind == TIDE_KIND_MID;
+    fast = fast && tide_page_window(page)->mode == 0;
     TIDE_RELAXED_SET(&page->limit, fast ? page->bump * page->stride : 0);
 }
 
@@ -299,8 +300,11 @@ static unsigned page_take(struct tide_pages *pages, struct tide_bin *bin, void *
 {
     struct tide_page *page = bin->head;
     unsigned old = page->used < page->bump ? page_take_old(page, out, want) : 0;
-    if (TIDE_UNLIKELY(page->purged && tide_page_window(page)->fail))
-        old = page_secure(page, out, old);
+    if (TIDE_UNLIKELY(page->purged)) {
+        TIDE_STAT_ADD(regret, old * page->stride);
+        if (tide_page_window(page)->fail)
+            old = page_secure(page, out, old);
+    }
     unsigned got = old;
     if (old < want && page->bump < page->blocks && (old == 0 || page->kind != TIDE_KIND_TINY))
         got += page_take_fresh(page, out + old, page_want_fresh(page, want - old));
@@ -478,7 +482,7 @@ static bool page_is_held(const struct tide_page *page, const void *p)
     const uint64_t *at = (const uint64_t *)p - 1;
     if ((window->mode & TIDE_MODE_SHADOW) != 0)
         at = &window->shadow[((uintptr_t)p - window->base) >> TIDE_SHADOW_SHIFT];
-    return *at == (tide_key_word(owner, page->cls) ^ tide_key_tag(p));
+    return *at == (tide_key_word(owner, page->cls) ^ (uintptr_t)p);
 }
 
 /* A free block of Tiny whose mark is gone: written to after the free, or a user of it has

@@ -22,9 +22,9 @@
  * owner. A free segment has owner 0.
  *   used  = set bits of the allocation bitmap <= bump <= blocks
  *   limit = bump * stride while free() may take blocks of the page on its fast
- *           path; 0 when it may not: freed blocks of the page were purged and the
- *           marks in them are gone, the kind has no magazines, or the far memory
- *           under it is only modelled
+ *           path; 0 when it may not: freed blocks of Tiny were purged and the marks in
+ *           them are gone, the kind has no magazines, or the words of Mid are not in
+ *           front of the blocks or in modelled far memory
  * owner is read by every thread that frees; limit, recip, magazine and lead by the
  * owner's thread; all else is written and read under the lock of the owner's
  * struct tide_pages. The first line is what free() reads.

@@ -80,12 +80,13 @@ TIDE_COLD static void route_set_aside(void *odd)
     tide_diag_misuse(&block.fault);
 }
 
-/* See tide_route_malloc: does the block not look free? */
+/* A block of a magazine: has a user it (Mid), or is its mark gone (Tiny)? */
 static bool route_is_odd(const struct tide_magazine *magazine, const char *block)
 {
     const void *at = magazine->headed ? tide_mid_word_at(tide_pagemap_find((uintptr_t)block), block)
                                       : block + magazine->at;
-    return (tide_mid_load(at) == tide_route_word(magazine, block)) == magazine->headed;
+    uint64_t word = magazine->checked ^ (uintptr_t)block;
+    return (tide_mid_load(at) == word) == magazine->headed;
 }
 
 /* A block for the thread's own use, through its magazine. */
@@ -191,7 +192,7 @@ static void *route_malloc_far(struct tide_cache *cache, size_t size)
     tide_self_set(&tide_cache_busy);
     if (magazine->top != magazine->base) {
         char *block = magazine->top[-1];
-        uint64_t word = tide_route_word(magazine, block);
+        uint64_t word = magazine->checked ^ (uintptr_t)block;
         if (tide_window_holds(window, (uintptr_t)block) &&
             tide_mid_load(tide_mid_word_at(window, block)) != word) {
             TIDE_RELAXED_SET(&magazine->top, magazine->top - 1);
@@ -203,7 +204,7 @@ static void *route_malloc_far(struct tide_cache *cache, size_t size)
     return taken;
 }
 
-TIDE_NOINLINE void *tide_route_malloc_slow(struct tide_cache *cache, size_t size, void *odd)
+TIDE_NOINLINE void *tide_route_malloc_slow(size_t size, struct tide_cache *cache, void *odd)
 {
     tide_self_set(cache); /* the fast path may have left it busy */
     if (cache->deep != NULL && size > tide_sizeclass.tiny_max && size <= TIDE_MID_TOP) {
@@ -215,11 +216,17 @@ TIDE_NOINLINE void *tide_route_malloc_slow(struct tide_cache *cache, size_t size
         struct route_visit visit = route_enter(cache); /* the class tables are there after it */
         route_leave(&visit);
     }
-    if (TIDE_UNLIKELY(odd != NULL))
-        route_set_aside(odd);
     if (size > TIDE_MID_TOP)
         return tide_route_take_large(NULL, size, 1, NULL);
     unsigned slot = tide_sizeclass_slot(size);
+    if (odd != NULL) {
+        struct tide_magazine *magazine = &cache->slot[slot];
+        if (TIDE_LIKELY(!route_is_odd(magazine, odd))) { /* a fresh one */
+            tide_mid_store((char *)odd - 8, magazine->checked ^ (uintptr_t)odd);
+            return odd;
+        }
+        route_set_aside(odd);
+    }
     return tide_route_take(NULL, tide_slot_kind(slot), tide_slot_class(slot), NULL);
 }
 
@@ -278,7 +285,7 @@ static bool route_free_far(struct tide_cache *cache, void *p)
     struct tide_magazine *magazine =
         tide_cache_magazine(cache, tide_slot_of(TIDE_KIND_MID, page->cls));
     void *at = tide_mid_word_at(window, p);
-    uint64_t word = tide_route_word(magazine, p);
+    uint64_t word = magazine->checked ^ (uintptr_t)p;
     tide_self_set(&tide_cache_busy);
     bool done = tide_mid_load(at) == word && magazine->top != magazine->lim;
     if (done) {
@@ -290,7 +297,7 @@ static bool route_free_far(struct tide_cache *cache, void *p)
     return done;
 }
 
-TIDE_NOINLINE void tide_route_free_slow(struct tide_cache *cache, void *p, const char *call)
+TIDE_NOINLINE void tide_route_free_slow(void *p, struct tide_cache *cache, const char *call)
 {
     struct tide_block block;
     if (p == NULL)
@@ -306,7 +313,7 @@ TIDE_NOINLINE void tide_route_free_slow(struct tide_cache *cache, void *p, const
         route_report(&block, p, call);
 }
 
-TIDE_NOINLINE void tide_route_free_full(struct tide_cache *cache, void *p)
+TIDE_NOINLINE void tide_route_free_full(void *p, struct tide_cache *cache)
 {
     struct route_visit visit = route_enter(cache);
     const struct tide_window *window = tide_pagemap_find((uintptr_t)p);

@@ -19,14 +19,14 @@
 
 /* The rest of malloc; `cache` is what tide_self was. `odd`: a block that was taken from a
  * magazine and does not look free, or NULL. Sets errno when it returns NULL. */
-void *tide_route_malloc_slow(struct tide_cache *cache, size_t size, void *odd);
+void *tide_route_malloc_slow(size_t size, struct tide_cache *cache, void *odd);
 
 /* The rest of free: whatever is not an own, live block of Tiny or Mid. `call` names
  * the function in messages. */
-void tide_route_free_slow(struct tide_cache *cache, void *p, const char *call);
+void tide_route_free_slow(void *p, struct tide_cache *cache, const char *call);
 
 /* Free of an own block, already turned into a free one, whose magazine is full. */
-void tide_route_free_full(struct tide_cache *cache, void *p);
+void tide_route_free_full(void *p, struct tide_cache *cache);
 
 /* A block in an explicit place: kind and class, of the thread's heap, or of `pages`
  * if not NULL. *zeroed (if not NULL): it reads as zero. */
@@ -44,32 +44,26 @@ bool tide_route_inspect(const void *p, struct tide_block *out, const char *call)
 /* Gives what the calling thread holds to the pages: magazines and outbox. */
 void tide_route_flush_thread(void);
 
-/* The checked word of a block that a magazine's slot describes. */
-TIDE_INLINE uint64_t tide_route_word(const struct tide_magazine *magazine, const void *p)
-{
-    return magazine->live ^ ((uintptr_t)p * tide_key.multiplier & magazine->mask);
-}
-
 TIDE_INLINE void *tide_route_malloc(size_t size)
 {
     struct tide_cache *cache = tide_self;
     if (TIDE_UNLIKELY(size > TIDE_MID_TOP))
-        return tide_route_malloc_slow(cache, size, NULL);
+        return tide_route_malloc_slow(size, cache, NULL);
     struct tide_magazine *magazine = &cache->slot[tide_sizeclass_slot(size)];
     __asm__("" : "+r"(magazine)); /* one address, computed once */
     tide_self_set(&tide_cache_busy);
     void **top = TIDE_RELAXED_GET(&magazine->top);
     if (TIDE_UNLIKELY(top == magazine->base))
-        return tide_route_malloc_slow(cache, size, NULL);
+        return tide_route_malloc_slow(size, cache, NULL);
     char *block = top[-1];
     TIDE_RELAXED_SET(&magazine->top, top - 1);
     tide_self_set(cache);
-    uint64_t word = tide_route_word(magazine, block);
-    uint8_t found = tide_mid_load(block + magazine->at) == word;
-    /* Mid: handed out already, since an old header was written back and freed. Tiny: the
-     * mark of a free block is gone, by a write after the free; it may be there twice. */
-    if (TIDE_UNLIKELY(found == magazine->headed))
-        return tide_route_malloc_slow(cache, size, block);
+    /* Not free, as it should be: it was handed out already, since an old header was written
+     * back and freed; or written to after it was freed, and may be there twice (Tiny); or it
+     * is a fresh one (Mid). */
+    uint64_t word = magazine->freed ^ (uintptr_t)block;
+    if (TIDE_UNLIKELY(tide_mid_load(block + magazine->at) != word))
+        return tide_route_malloc_slow(size, cache, block);
     tide_mid_store(block + magazine->at, word ^ magazine->take_turn);
     return block;
 }
@@ -82,25 +76,24 @@ TIDE_INLINE void *tide_route_malloc(size_t size)
 TIDE_INLINE void tide_route_free(void *p)
 {
     struct tide_cache *cache = tide_self;
-    size_t offset;
-    struct tide_page *page = tide_arena_page((uintptr_t)p, &offset);
-    if (TIDE_UNLIKELY(page == NULL))
-        return tide_route_free_slow(cache, p, "free");
-    offset -= page->lead;
-    if (TIDE_UNLIKELY(atomic_load_explicit(&page->owner, memory_order_relaxed) != cache->owner ||
-                      offset >= TIDE_RELAXED_GET(&page->limit) ||
-                      offset * page->recip >= page->recip))
-        return tide_route_free_slow(cache, p, "free");
+    size_t at = (uintptr_t)p - cache->arena_base;
+    if (TIDE_UNLIKELY(at >= cache->arena_size))
+        return tide_route_free_slow(p, cache, "free");
+    struct tide_page *page = &cache->arena_pages[at >> TIDE_SHIFT_SMALL];
+    uint32_t offset = ((uint32_t)at & (((uint32_t)1 << TIDE_SHIFT_SMALL) - 1)) - page->lead;
+    if (TIDE_UNLIKELY(TIDE_RACY_GET((uint32_t *)&page->owner) != cache->owner ||
+                      offset >= TIDE_RACY_GET(&page->limit) || offset * page->recip >= page->recip))
+        return tide_route_free_slow(p, cache, "free");
     struct tide_magazine *magazine = (struct tide_magazine *)((char *)cache + page->magazine);
-    uint64_t word = tide_route_word(magazine, p);
+    uint64_t word = magazine->checked ^ (uintptr_t)p;
     uint8_t found = tide_mid_load((char *)p + magazine->at) == word;
     if (TIDE_UNLIKELY(found != magazine->headed))
-        return tide_route_free_slow(cache, p, "free");
+        return tide_route_free_slow(p, cache, "free");
     tide_mid_store((char *)p + magazine->at, word ^ magazine->free_turn);
     tide_self_set(&tide_cache_busy);
     void **top = TIDE_RELAXED_GET(&magazine->top);
     if (TIDE_UNLIKELY(top == magazine->lim))
-        return tide_route_free_full(cache, p);
+        return tide_route_free_full(p, cache);
     TIDE_RELAXED_SET(top, p);
     TIDE_RELAXED_SET(&magazine->top, top + 1);
     tide_self_set(cache);

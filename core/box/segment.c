@@ -73,10 +73,13 @@ void tide_segment_set_retain(size_t bytes)
     atomic_store_explicit(&segment_retain, bytes, memory_order_relaxed);
 }
 
+/* Where memory that went back is needed again, time after time, the budget was too small
+ * for how much of it comes and goes: it grows, up to twice as large. */
 size_t tide_segment_retain_limit(void)
 {
     size_t least = atomic_load_explicit(&segment_retain, memory_order_relaxed);
-    return tide_max(least, TIDE_STAT_GET(peak) / 20);
+    size_t peak = TIDE_STAT_GET(peak), more = tide_max(least, peak / 40);
+    return tide_max(least, peak / 20) + tide_min(TIDE_STAT_GET(regret) / 8, more);
 }
 
 void tide_segment_fork(enum tide_fork phase)
@@ -193,6 +196,7 @@ static size_t segment_within_cap(struct tide_window *window, size_t step, size_t
         *charged = (size_t)1 << window->shift;
         segment_far_used += *charged;
     } else if (segment_fail) {
+        TIDE_STAT_ADD(mid_refused, 1);
         step = 0;
     } else {
         TIDE_RELAXED_SET(&window->far, at);
@@ -425,8 +429,10 @@ static struct tide_page *segment_again(struct segment_pool *pool)
     }
     struct tide_page **list = pool->clean != NULL ? &pool->clean : &pool->clean_near;
     page = *list;
-    if (page != NULL)
+    if (page != NULL) {
         *list = page->next;
+        TIDE_STAT_ADD(regret, (size_t)1 << segment_shape[page->kind].shift);
+    }
     return page;
 }
 

@@ -33,7 +33,8 @@ bool tide_segment_shadow(void);
 /* TIDE_MODE_* of the windows of Mid. */
 uint8_t tide_segment_mid_mode(void);
 
-/* Bytes that may stay resident while free: max(retain, 5 % of the peak). */
+/* Bytes that may stay resident while free: max(retain, 5 % of the peak), and more, up to
+ * max(retain, 2.5 % of the peak), where memory that went back is needed again. */
 void tide_segment_set_retain(size_t bytes);
 size_t tide_segment_retain_limit(void);
 

@@ -21,6 +21,7 @@
     X(retained)       /* gauge: bytes free, resident and kept for reuse */                         \
     X(peak)           /* the most bytes ever in use by segments and mappings */                    \
     X(used)           /* gauge: bytes in use by segments and mappings */                           \
+    X(regret)         /* bytes given back under the budget and needed again */                     \
     X(remote_batches) /* batches handed to other heaps */                                          \
     X(lost)           /* Tiny blocks set aside: written to after they were freed */                \
     X(foreign_leaks)  /* foreign pointers ignored */                                               \
