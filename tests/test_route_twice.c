@@ -2,6 +2,8 @@
  * out twice. */
 #include "pool_case.h"
 
+#include <pthread.h>
+
 #include "box/route.h"
 
 enum { MANY = 600 };
@@ -113,10 +115,73 @@ START_TEST(a_second_batch_takes_nothing_from_a_holder)
 }
 END_TEST
 
+static void *free_all(void *arg)
+{
+    for (void **p = arg; *p != NULL; p++)
+        tide_free(*p);
+    tide_route_flush_thread();
+    return NULL;
+}
+
+static void free_by_another(void **blocks)
+{
+    pthread_t thread;
+    ck_assert_int_eq(pthread_create(&thread, NULL, free_all, blocks), 0);
+    pthread_join(thread, NULL);
+}
+
+/* What another thread freed is taken again without a way through its page: the page counts
+ * the blocks as out all the time. */
+START_TEST(a_block_that_another_thread_freed_comes_back_at_once)
+{
+    void *mine[65] = {NULL};
+    for (int i = 0; i < 64; i++)
+        mine[i] = tide_malloc(4000);
+    struct tide_bin *bin = &tide_self->pages->bin[TIDE_KIND_MID][page_of(mine[0])->cls];
+    void *keep = tide_malloc(4000); /* the magazine is empty after a while */
+    free_by_another(mine);
+    uint64_t taken = bin->taken;
+    unsigned found = 0;
+    for (int i = 0; i < 64; i++) {
+        void *p = tide_malloc(4000);
+        for (int k = 0; k < 64; k++)
+            found += p == mine[k];
+    }
+    ck_assert_uint_gt(found, 8);
+    ck_assert_uint_lt(bin->taken - taken, 64 - 8);
+    ck_assert_int_eq(tide_tier_of(keep), TIDE_TIER_MID);
+}
+END_TEST
+
+/* Two threads free a block at the same moment: it is in two batches. */
+static void in_two_batches(void *p)
+{
+    struct tide_outbox other = {{NULL}};
+    void *mine[2] = {p, NULL};
+    tide_remote_put(&other, page_of(p), p);
+    free_by_another(mine);
+    tide_remote_flush(&other);
+    int got = 0;
+    for (int i = 0; i < MANY; i++)
+        got += tide_malloc(4000) == p;
+    APART(got <= 1);
+}
+
+START_TEST(a_block_in_two_batches_is_reported)
+{
+    void *p = warm(4000);
+    must_die(in_two_batches, p,
+             fault_line("double free", p, "free", "mid", tide_malloc_usable_size(p),
+                        tide_self->owner, "free"));
+}
+END_TEST
+
 int main(void)
 {
     TCase *group = tcase_create("route_twice");
     tcase_add_test(group, what_came_home_twice_is_handed_out_once);
     tcase_add_test(group, a_second_batch_takes_nothing_from_a_holder);
+    tcase_add_test(group, a_block_that_another_thread_freed_comes_back_at_once);
+    tcase_add_test(group, a_block_in_two_batches_is_reported);
     return run_group("route_twice", group);
 }

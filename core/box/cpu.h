@@ -24,6 +24,12 @@ TIDE_INLINE void tide_cpu_pause(void)
 #endif
 }
 
+/* The line will be written soon. Any address may be asked for. */
+TIDE_INLINE void tide_cpu_prefetch(const void *p)
+{
+    __builtin_prefetch(p, 1);
+}
+
 /* High 64 bits of a 64 x 64 bit product. */
 TIDE_INLINE uint64_t tide_cpu_mulhi(uint64_t a, uint64_t b)
 {

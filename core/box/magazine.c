@@ -173,6 +173,25 @@ static void magazine_reverse(void **blocks, unsigned count)
     }
 }
 
+/* A block of Mid that came home goes where the next malloc takes it from, if there is room.
+ * One that came home twice would be found when it is taken the second time. */
+static bool magazine_accept(void *context, void *block)
+{
+    struct tide_cache *cache = context;
+    size_t offset;
+    struct tide_page *page = tide_arena_page((uintptr_t)block, &offset);
+    if (cache->deep != NULL || page == NULL || page->kind != TIDE_KIND_MID ||
+        atomic_load_explicit(&page->owner, memory_order_relaxed) != cache->owner)
+        return false;
+    struct tide_magazine *magazine = (struct tide_magazine *)((char *)cache + page->magazine);
+    int index = tide_page_index(page, (uintptr_t)block);
+    if (magazine->top == magazine->lim || index < 0 || !tide_page_is_out(page, (unsigned)index))
+        return false;
+    TIDE_RELAXED_SET(magazine->top, block);
+    TIDE_RELAXED_SET(&magazine->top, magazine->top + 1);
+    return true;
+}
+
 /* The arena is there as soon as a block is. */
 static void magazine_see_arena(struct tide_cache *cache)
 {
@@ -187,10 +206,14 @@ bool tide_magazine_fill(struct tide_cache *cache, unsigned slot)
     struct tide_magazine *magazine = tide_cache_magazine(cache, slot);
     struct tide_pages *pages = cache->pages;
     tide_lock_take(&pages->lock);
-    tide_remote_drain(pages);
     if (cache->last[slot] != LAST_NOTHING)
         magazine_grow(cache, slot);
     cache->last[slot] = LAST_FILL;
+    tide_remote_drain_to(pages, magazine_accept, cache);
+    if (magazine->top != magazine->base) {
+        tide_lock_drop(&pages->lock);
+        return true;
+    }
     unsigned want = (unsigned)(magazine->lim - magazine->base + 1) / 2;
     unsigned got = tide_page_refill(pages, tide_slot_kind(slot), tide_slot_class(slot),
                                     magazine->base, want, NULL);

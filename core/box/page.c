@@ -485,6 +485,24 @@ static bool page_is_held(const struct tide_page *page, const void *p)
     return *at == (tide_key_word(owner, page->cls) ^ (uintptr_t)p);
 }
 
+bool tide_page_arrive(const struct tide_pages *pages, void *block)
+{
+    size_t offset;
+    struct tide_page *page = tide_arena_page((uintptr_t)block, &offset);
+    if (page == NULL || page->kind != TIDE_KIND_MID || page->limit == 0)
+        return true; /* nothing tells; the allocation bit will */
+    uint32_t owner = TIDE_RELAXED_GET(&pages->owner);
+    uint64_t *at = (uint64_t *)block - 1;
+    uint64_t live = tide_key_word(owner, page->cls) ^ (uintptr_t)block;
+    if (TIDE_UNLIKELY(*at == live || *at == (live ^ tide_key.freed))) {
+        tide_page_report(page, block, "double free", "free", *at == live ? "live" : "free");
+        return false;
+    }
+    if (TIDE_LIKELY(*at == (live ^ tide_key.remote)))
+        *at = live ^ tide_key.freed;
+    return true;
+}
+
 /* A free block of Tiny whose mark is gone: written to after the free, or a user of it has
  * written there since it came home before. Nobody can tell, and nobody gets it again. */
 static bool page_is_lost(const struct tide_page *page, const void *p)

@@ -67,6 +67,10 @@ unsigned tide_page_refill(struct tide_pages *pages, enum tide_kind kind, unsigne
  * reported as misuse of `call` and left alone. Lock held. */
 void tide_page_flush(struct tide_pages *pages, void *const *blocks, unsigned n, const char *call);
 
+/* A block comes home that another thread freed: its word becomes that of a free one. False:
+ * it is at home already, or a user has it, which is reported as misuse. Lock held. */
+bool tide_page_arrive(const struct tide_pages *pages, void *block);
+
 /* Gives the memory of the page's free blocks back. Bytes. Lock held. */
 size_t tide_page_purge(struct tide_pages *pages, struct tide_page *page);
 

@@ -54,7 +54,27 @@ static void remote_batch_return(struct tide_batch *batch)
     tide_lock_drop(&remote_pool.lock);
 }
 
+/* The blocks of a batch come home; those that were freed twice do not. */
+static void remote_bring_home(struct tide_pages *pages, struct tide_batch *batch,
+                              tide_remote_accept *accept, void *context)
+{
+    unsigned kept = 0;
+    for (uint32_t i = 0; i < batch->count; i++) /* the words were written by another core */
+        tide_cpu_prefetch((char *)batch->block[i] - 8);
+    for (uint32_t i = 0; i < batch->count; i++) {
+        void *block = batch->block[i];
+        if (tide_page_arrive(pages, block) && (accept == NULL || !accept(context, block)))
+            batch->block[kept++] = block;
+    }
+    tide_page_flush(pages, batch->block, kept, "free");
+}
+
 bool tide_remote_drain(struct tide_pages *pages)
+{
+    return tide_remote_drain_to(pages, NULL, NULL);
+}
+
+bool tide_remote_drain_to(struct tide_pages *pages, tide_remote_accept *accept, void *context)
 {
     if (atomic_load_explicit(&pages->inbox, memory_order_seq_cst) == NULL)
         return false;
@@ -64,7 +84,7 @@ bool tide_remote_drain(struct tide_pages *pages)
         struct tide_batch *next = batch->next;
         atomic_fetch_sub_explicit(&pages->inbox_bytes, (int64_t)batch->bytes, memory_order_relaxed);
         if (remote_owner(batch) == pages)
-            tide_page_flush(pages, batch->block, batch->count, "free");
+            remote_bring_home(pages, batch, accept, context);
         remote_batch_return(batch);
         batch = next;
     }

@@ -44,6 +44,24 @@ struct tide_outbox {
  * Without memory for a batch the block is given to its owner directly. */
 void tide_remote_put(struct tide_outbox *outbox, const struct tide_page *page, void *block);
 
+/* The same where a begun batch for that owner has room: no lock, no call. False: not so. */
+TIDE_INLINE bool tide_remote_append(struct tide_outbox *outbox, uint32_t owner, uint32_t stride,
+                                    void *block)
+{
+    struct tide_batch *batch = outbox->slot[owner % TIDE_OUTBOX_SLOTS];
+    const struct tide_pages *pages = tide_page_find_owner(owner);
+    if (batch == NULL || pages == NULL || batch->owner != owner ||
+        batch->births != TIDE_RELAXED_GET(&pages->births))
+        return false;
+    uint32_t count = batch->count;
+    if (count + 1 >= TIDE_BATCH_BLOCKS || batch->bytes + stride >= TIDE_BATCH_BYTES)
+        return false;
+    batch->bytes += stride;
+    TIDE_RELAXED_SET(&batch->block[count], block);
+    __atomic_store_n(&batch->count, count + 1, __ATOMIC_RELEASE);
+    return true;
+}
+
 /* Hands over everything that waits in the outbox. */
 void tide_remote_flush(struct tide_outbox *outbox);
 
@@ -52,6 +70,10 @@ void tide_remote_give(uint32_t owner, void *block);
 
 /* Empties the inbox into the pages. Lock held. Returns whether there was anything. */
 bool tide_remote_drain(struct tide_pages *pages);
+
+/* The same by the owner's thread: what `accept` takes does not go to the pages. */
+typedef bool tide_remote_accept(void *context, void *block);
+bool tide_remote_drain_to(struct tide_pages *pages, tide_remote_accept *accept, void *context);
 
 /* Calls visit for each block that waits in the outbox, or in the inbox (lock held). */
 typedef void tide_remote_visit(void *context, const void *block);

@@ -297,12 +297,41 @@ static bool route_free_far(struct tide_cache *cache, void *p)
     return done;
 }
 
+/* A live block of another heap goes into the batch for its owner: what the fast path asks
+ * of the page and the word, but for another owner. False: not that simple. The thread is
+ * busy while it writes to its outbox. */
+static bool route_free_remote(struct tide_cache *cache, void *p)
+{
+    size_t offset;
+    struct tide_page *page = tide_arena_page((uintptr_t)p, &offset);
+    if (page == NULL || cache->outbox == NULL)
+        return false;
+    uint32_t owner = atomic_load_explicit(&page->owner, memory_order_acquire);
+    offset -= page->lead;
+    if (owner == 0 || owner == cache->owner || offset >= TIDE_RELAXED_GET(&page->limit) ||
+        offset * page->recip >= page->recip)
+        return false;
+    bool mid = page->kind == TIDE_KIND_MID;
+    uint64_t word = mid ? tide_key_word(owner, page->cls) ^ (uintptr_t)p : tide_key_mark(p);
+    char *at = (char *)p + (mid ? -8 : 8);
+    if ((tide_mid_load(at) == word) != mid)
+        return false;
+    tide_self_set(&tide_cache_busy);
+    bool done = tide_remote_append(cache->outbox, owner, page->stride, p);
+    if (done)
+        tide_mid_store(at, mid ? word ^ tide_key.remote : word);
+    tide_self_set(cache);
+    return done;
+}
+
 TIDE_NOINLINE void tide_route_free_slow(void *p, struct tide_cache *cache, const char *call)
 {
     struct tide_block block;
     if (p == NULL)
         return;
     if (cache->deep != NULL && route_free_far(cache, p))
+        return;
+    if (route_free_remote(cache, p))
         return;
     struct route_visit visit = route_enter(cache);
     bool live = tide_judge(p, &block);
