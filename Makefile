@@ -95,7 +95,8 @@ TSAN_TEST = $(filter-out $(TSAN_SKIP),$(if $(TEST),$(patsubst tests/%.c,%,\
 
 SO := $(BUILD)/libtidepool.so
 LIBS := $(SO) $(BUILD)/$(SONAME) $(BUILD)/libtidepool.a $(BUILD)/libtidepool_api.a
-TOOL_BIN := $(if $(TOOL),$(BUILD)/tidepool)
+FOLLOW := $(BUILD)/libtidepool_follow.so
+TOOL_BIN := $(if $(TOOL),$(BUILD)/tidepool $(FOLLOW))
 BENCH_BIN := $(BENCH:%=$(BUILD)/bench/%)
 MICRO_BIN := $(patsubst %.c,$(BUILD)/%,$(wildcard bench/micro/micro_*.c))
 DEBUG_OBJ := $(BOX:%=$(BUILD)/debug/obj/%.o)
@@ -201,6 +202,12 @@ $(BUILD)/obj/tidepool/%.o: tools/tidepool/%.c $(BUILD)/flags
 $(BUILD)/tidepool: $(TOOL:%=$(BUILD)/obj/tidepool/%.o) $(BUILD)/libtidepool_api.a
 	$(call say,LINK,$@)
 	$(Q)$(CC) -pthread $(CFLAGS) $(LDFLAGS) -o $@ $^
+
+# Preloaded in place of the library where not every process is to be served. No malloc in it.
+$(FOLLOW): tools/follow/follow.c $(BUILD)/flags
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(C_BASE) $(CFLAGS) -fPIC -fvisibility=hidden -shared -Wl,-soname,$(@F) \
+	    -Wl,-z,now,-z,relro,-z,noexecstack $(LDFLAGS) -o $@ $<
 
 $(BUILD)/bench/%: bench/%.c $(BUILD)/flags
 	$(call say,CC,$@)
@@ -362,6 +369,7 @@ REAL := $(SONAME).$(shell echo $(VERSION) | cut -d. -f2-)
 D_BIN := $(DESTDIR)$(BINDIR)
 D_LIB := $(DESTDIR)$(LIBDIR)
 D_INC := $(DESTDIR)$(INCLUDEDIR)
+D_DOC := $(DESTDIR)$(PREFIX)/share/doc/tidepool
 # Under DESTDIR somebody else installs later: only a real install tells the loader.
 loader_cache = $(if $(DESTDIR),,PATH="$$PATH:/sbin:/usr/sbin" ldconfig 2>/dev/null || \
     echo "ldconfig did not run: programs may need LD_LIBRARY_PATH=$(LIBDIR)")
@@ -374,6 +382,9 @@ install: all
 	ln -sf $(SONAME) "$(D_LIB)/libtidepool.so"
 	install -m 644 $(BUILD)/libtidepool.a $(BUILD)/libtidepool_api.a "$(D_LIB)"
 	$(if $(TOOL),install -m 755 $(BUILD)/tidepool "$(D_BIN)")
+	$(if $(TOOL),install -m 755 $(FOLLOW) "$(D_LIB)")
+	install -d "$(D_DOC)"
+	install -m 644 tools/tidepool/JSON.md "$(D_DOC)"
 	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|' \
 	    -e 's|@VERSION@|$(VERSION)|' core/tidepool.pc.in >"$(D_LIB)/pkgconfig/tidepool.pc"
 	@$(loader_cache)
@@ -381,8 +392,11 @@ install: all
 uninstall:
 	rm -f $(foreach h,$(notdir $(HEADERS)),"$(D_INC)/tidepool/$(h)")
 	rm -f "$(D_LIB)/$(REAL)" "$(D_LIB)/$(SONAME)" "$(D_LIB)/libtidepool.so"
+	rm -f "$(D_LIB)/libtidepool_follow.so"
 	rm -f "$(D_LIB)/libtidepool.a" "$(D_LIB)/libtidepool_api.a"
 	rm -f "$(D_LIB)/pkgconfig/tidepool.pc" $(if $(TOOL),"$(D_BIN)/tidepool")
+	rm -f "$(D_DOC)/JSON.md"
+	if [ -d "$(D_DOC)" ]; then rmdir --ignore-fail-on-non-empty "$(D_DOC)"; fi
 	if [ -d "$(D_INC)/tidepool" ]; then \
 	    rmdir --ignore-fail-on-non-empty "$(D_INC)/tidepool"; \
 	fi

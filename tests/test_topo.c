@@ -215,6 +215,85 @@ START_TEST(an_unknown_distance_is_not_the_nearest)
 }
 END_TEST
 
+/* nodeID/accessCLASS/initiators with figures, about node `initiator`. */
+static void put_performance(unsigned id, int class, unsigned latency, unsigned bandwidth,
+                            unsigned initiator)
+{
+    char name[128], link[192];
+    snprintf(name, sizeof name, "%s/node%u/access%d", unit_root, id, class);
+    ck_assert(mkdir(name, 0755) == 0 || errno == EEXIST);
+    strcat(name, "/initiators");
+    ck_assert(mkdir(name, 0755) == 0 || errno == EEXIST);
+    snprintf(link, sizeof link, "%s/node%u", name, initiator);
+    ck_assert(symlink("../../../node0", link) == 0 || errno == EEXIST);
+    snprintf(name, sizeof name, "node%u/access%d/initiators/read_latency", id, class);
+    unit_put(name, "%u\n", latency);
+    snprintf(name, sizeof name, "node%u/access%d/initiators/read_bandwidth", id, class);
+    unit_put(name, "%u\n", bandwidth);
+}
+
+START_TEST(performance_is_that_of_processors)
+{
+    struct tide_node node[4];
+    unsigned here = tide_topo_this_node();
+    unit_put_lists("0-3", "0", "0-2");
+    for (unsigned id = 0; id < 4; id++)
+        unit_put_node(id, 7, 7, "10 20 20 20");
+    put_performance(0, 0, 80, 100000, here);
+    put_performance(1, 0, 111, 222, here); /* a network card is nearer than a processor */
+    put_performance(1, 1, 333, 444, here + 1);
+    put_performance(3, 0, 1, 1, here);
+    ck_assert_int_eq(tide_topo_read(unit_root, node, 4), 4);
+    ck_assert(node[0].latency == 80 && node[0].bandwidth == 100000 && node[0].local);
+    ck_assert(node[1].latency == 333 && node[1].bandwidth == 444 && !node[1].local);
+    ck_assert(node[2].latency == 0 && node[2].bandwidth == 0 && !node[2].local);
+    ck_assert(node[3].latency == 0 && !node[3].local); /* it has no memory */
+}
+END_TEST
+
+START_TEST(latency_decides_on_the_own_socket)
+{
+    unsigned here = tide_topo_this_node();
+    if (!on_node_0())
+        return;
+    unit_put_lists("0-3", "0", "0-3");
+    unit_put_node(0, 7, 7, "10 20 20 17");
+    for (unsigned id = 1; id < 4; id++)
+        unit_put_node(id, 7, 7, "20 10 10 10");
+    put_performance(1, 0, 400, 1, here);
+    put_performance(2, 0, 250, 1, here);
+    put_performance(3, 0, 300, 1, here);
+    ck_assert_int_eq(tide_topo_far_node(unit_root, UINT64_MAX), 2);
+    ck_assert_int_eq(tide_topo_far_node(unit_root, 0xb), 3); /* node 2 is not allowed */
+    put_performance(3, 0, 250, 1, here);                     /* as quick: the distance */
+    ck_assert_int_eq(tide_topo_far_node(unit_root, UINT64_MAX), 3);
+    put_performance(3, 0, 0, 1, here); /* not told */
+    ck_assert_int_eq(tide_topo_far_node(unit_root, UINT64_MAX), 2);
+}
+END_TEST
+
+/* What node 3 is to its own socket says nothing about how far it is from here. */
+START_TEST(latency_of_another_socket_does_not_count)
+{
+    unsigned here = tide_topo_this_node();
+    if (!on_node_0())
+        return;
+    unit_put_lists("0-3", "0-1", "0-3");
+    unit_put_node(0, 7, 7, "10 21 24 34");
+    for (unsigned id = 1; id < 4; id++)
+        unit_put_node(id, 7, 7, "20 10 10 10");
+    put_performance(2, 0, 250, 1, here);
+    put_performance(3, 0, 200, 1, here + 1);
+    ck_assert_int_eq(tide_topo_far_node(unit_root, UINT64_MAX), 2);
+    unit_put("node0/distance", "10 21 24 24\n");
+    ck_assert_int_eq(tide_topo_far_node(unit_root, UINT64_MAX), 2);
+    unit_put("node0/distance", "10 21 24 23\n");
+    ck_assert_int_eq(tide_topo_far_node(unit_root, UINT64_MAX), 3);
+    unit_put("node0/distance", "%s", "");
+    ck_assert_int_eq(tide_topo_far_node(unit_root, UINT64_MAX), 2);
+}
+END_TEST
+
 START_TEST(has_memory_is_the_kernels_list)
 {
     unit_put("has_memory", "0,5-6\n");
@@ -280,6 +359,9 @@ int main(void)
         unknown_processors_mean_no_far_node,
         broken_node_files_are_zeroes,
         an_unknown_distance_is_not_the_nearest,
+        performance_is_that_of_processors,
+        latency_decides_on_the_own_socket,
+        latency_of_another_socket_does_not_count,
         has_memory_is_the_kernels_list,
         has_cpu_is_the_kernels_list,
         the_real_machine_makes_sense,

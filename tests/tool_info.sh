@@ -36,6 +36,16 @@ dax()
     [[ -z $6 ]] || ln -s "../../drivers/$6" "$at/driver"
 }
 
+# hmat DIRECTORY ID NANOSECONDS MIB_A_SECOND INITIATOR
+hmat()
+{
+    local at=$1/devices/system/node/node$2/access0/initiators
+    mkdir -p "$at"
+    echo "$3" >"$at/read_latency"
+    echo "$4" >"$at/read_bandwidth"
+    ln -s "../../../node$5" "$at/node$5"
+}
+
 make_machines()
 {
     node "$TMP/one" 0 0-3 10 1048576 524288
@@ -51,6 +61,18 @@ make_machines()
     dax "$TMP/four" dax0.0 268435456 2097152 -1 device_dax
     dax "$TMP/four" dax10.0 134217728 4096 3 kmem
     dax "$TMP/four" dax2.0 4096 4096 -1 ''
+    # two sockets, each with CXL memory of its own; on node 0 there are two
+    node "$TMP/sockets" 0 0-3 '10 21 14 14 24' 8388608 4194304
+    node "$TMP/sockets" 1 4-7 '21 10 24 24 14' 8388608 4194304
+    node "$TMP/sockets" 2 '' '14 24 10 16 26' 131072 65536
+    node "$TMP/sockets" 3 '' '14 24 16 10 26' 131072 65536
+    node "$TMP/sockets" 4 '' '24 14 26 26 10' 131072 65536
+    masks "$TMP/sockets" 0-4 0-1 0-4
+    hmat "$TMP/sockets" 0 90 68000 0
+    hmat "$TMP/sockets" 2 400 20000 0
+    hmat "$TMP/sockets" 3 250 48000 0
+    hmat "$TMP/sockets" 4 200 48000 1
+    dax "$TMP/sockets" dax1.0 134217728 2097152 3 kmem
     mkdir "$TMP/none"
 }
 
@@ -63,7 +85,7 @@ test_info_here()
     run info --json
     json 'info --json is valid'
     for key in $(grep -o '"[a-z_]*":' "$TMP/out" | tr -d '":' | sort -u); do
-        check "info --help documents $key" -n "$("$TOOL" info --help | grep -w "$key")"
+        check "JSON.md documents $key" -n "$(grep -w "$key" tools/tidepool/JSON.md)"
     done
     TIDEPOOL_OPTIONS=mid=near run info
     says 'info follows mid=near' 0 out '^  Mid  *near: near memory, as asked'
@@ -115,8 +137,9 @@ test_info_machines()
     run info --sysfs="$TMP/two"
     says 'two nodes: two boxes' 0 out '^  near memory  *far: node 1, no CPUs$'
     says '... Mid in the far one' 0 out '^  \| Tiny .*\|  \| Mid    2048 B \.\. 32 KiB *\|$'
-    says '... the node in the list' 0 out '^ *1  none  *128 MiB  *64 MiB  20  far$'
-    says '... the near one, too' 0 out '^ *0  0-3  *8 GiB  *4 GiB  10$'
+    says '... the node in the list' 0 out \
+        '^ *1  none  *128 MiB  *64 MiB  20  far  *unknown \(distance decides\)$'
+    says '... the near one, too' 0 out '^ *0  0-3  *8 GiB  *4 GiB  10  *unknown'
     says '... and why' 0 out '^  Mid  *node:1: the nearest memory node without processors$'
     says '... and why not the other' 0 out 'not taken *node 0: it has processors'
     says '... and the same by numactl' 0 out 'numactl --preferred=1 PROGRAM'
@@ -156,7 +179,8 @@ test_info_machines()
     has '... the other is farther' '"what": "node 2"' \
         '"why": "its distance is 40, that of node 3 is 20"'
     has '... one has no memory' '"what": "node 5"' '"why": "it has no memory"'
-    has '... numactl' '"numactl": "numactl --preferred=3"'
+    has '... numactl' '"numactl": "numactl --preferred=3"' \
+        '"daxctl": "daxctl reconfigure-device --mode=system-ram dax10.0"'
     has 'dax: a devdax device' '"name": "dax0.0"' '"size": 268435456' '"align": 2097152' \
         '"mode": "devdax"' '"target_node": null'
     has 'dax: one that is memory' '"name": "dax10.0"' '"size": 134217728' '"align": 4096' \
@@ -166,10 +190,39 @@ test_info_machines()
     says 'dax: unbound' 0 out '^  dax2.0  *4 KiB  *4 KiB  unbound  *none$'
 }
 
+test_info_latency()
+{
+    run info --sysfs="$TMP/sockets"
+    says 'two sockets: the quickest of the own one' 0 out '^  Mid  *node:3: the nearest'
+    says '... its figures, with their source' 0 out \
+        '^ *3  none .* 14  far  *250 ns, 48000 MiB/s \(HMAT\)$'
+    says '... those of another socket are not from here' 0 out \
+        '^ *4 .* 24  far  *200 ns, 48000 MiB/s \(HMAT, from the nodes next to it\)$'
+    says '... what is slower' 0 out 'node 2: its latency is 400 ns, that of node 3 is 250 ns .HMAT'
+    says '... what is more distant' 0 out 'node 4: its distance is 24, that of node 3 is 14'
+    says '... numactl' 0 out 'same place *numactl --preferred=3 PROGRAM'
+    says '... daxctl' 0 out 'daxctl reconfigure-device --mode=system-ram dax1.0 '
+    run info --sysfs="$TMP/sockets" --json
+    json 'two sockets: valid JSON'
+    has '... figures' '"distance": 14' '"latency_ns": 400' '"bandwidth_mib": 20000' \
+        '"performance_source": "hmat"' '"local": true' '"far": true'
+    has '... of the other socket' '"distance": 24' '"latency_ns": 200' '"bandwidth_mib": 48000' \
+        '"performance_source": "hmat"' '"local": false' '"far": true'
+    has '... and the commands' '"numactl": "numactl --preferred=3"' \
+        '"daxctl": "daxctl reconfigure-device --mode=system-ram dax1.0"'
+    run info --sysfs="$TMP/sockets" --mems=0,1,4
+    says '... one is left' 0 out '^  Mid  *node:4: the nearest'
+    TIDEPOOL_OPTIONS=mid=node:2,3 run info --sysfs="$TMP/sockets"
+    says 'two nodes in turn: numactl' 0 out 'numactl --interleave=2,3 PROGRAM'
+    TIDEPOOL_OPTIONS='mid=node:2*3+3*1' run info --sysfs="$TMP/sockets"
+    says 'two nodes by shares: numactl' 0 out 'numactl --weighted-interleave=2,3 PROGRAM'
+}
+
 # The decision without what depends on the real kernel and on dax devices, and without commas.
 plain_decision()
 {
-    sed -n '/"decision"/,$p' | sed -e '/"what": "dax/,+1d' -e '/"placing"/d' -e '/[{}]/d' \
+    sed -n '/"decision"/,$p' |
+        sed -e '/"what": "dax/,+1d' -e '/"placing"/d' -e '/"daxctl"/d' -e '/[{}]/d' \
         -e '/refuses the memory policy/d' -e 's/,$//' -e 's/: \[\]$/: [/' -e '/^ *\]$/d'
 }
 
@@ -181,7 +234,7 @@ test_info_mounted()
         skip 'decisions agree with the library' 'nothing can be mounted here'
         return
     fi
-    for machine in one two four; do
+    for machine in one two four sockets; do
         for options in mid=auto mid=near mid=node:0 mid=node:3 mid=node:1,delay=9 mid=auto,delay=7 \
             mid=node:2,header=inband mid=bad; do
             TIDEPOOL_OPTIONS=$options "$TOOL" info --json --sysfs="$TMP/$machine" |
@@ -201,5 +254,6 @@ test_info_mounted()
 test_info_here
 test_info_bad_options
 test_info_machines
+test_info_latency
 test_info_mounted
 finish

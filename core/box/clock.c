@@ -3,11 +3,21 @@
 
 #include <time.h>
 
-uint64_t tide_clock_now(void)
+static uint64_t clock_read(clockid_t clock)
 {
     struct timespec now = {0, 0};
-    clock_gettime(CLOCK_MONOTONIC, &now);
+    clock_gettime(clock, &now);
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+uint64_t tide_clock_now(void)
+{
+    return clock_read(CLOCK_MONOTONIC);
+}
+
+uint64_t tide_clock_date(void)
+{
+    return clock_read(CLOCK_REALTIME);
 }
 
 void tide_clock_spin(uint64_t ns)

@@ -3,9 +3,9 @@
  *
  * owns:      nothing
  * threads:   any
- * invariant: monotone
+ * invariant: monotone, but for the date
  * uses:      sys
- * used by:   key, source, residency
+ * used by:   key, source, residency, counters
  * not here:  timers; the library has none
  * test:      tests/test_clock.c
  */
@@ -16,6 +16,9 @@
 
 /* Nanoseconds of the monotonic clock. */
 uint64_t tide_clock_now(void);
+
+/* Nanoseconds since 1970, as the machine believes. */
+uint64_t tide_clock_date(void);
 
 /* Keeps the processor busy for `ns` nanoseconds. */
 void tide_clock_spin(uint64_t ns);

@@ -2,6 +2,7 @@
 #include "box/file.h"
 
 #include <fcntl.h>
+#include <sys/mman.h>
 
 #include "box/sys.h"
 
@@ -22,6 +23,48 @@ int tide_file_open(const char *path)
 int tide_file_append(const char *path)
 {
     return file_openat(path, O_WRONLY | O_CREAT | O_APPEND);
+}
+
+/* The descriptor with its file at `size` bytes; closed when that fails. */
+static int file_sized(long fd, size_t size)
+{
+    long ret = fd < 0 ? fd : tide_sys3(SYS_ftruncate, fd, (long)size, 0);
+    if (ret < 0 && fd >= 0)
+        tide_file_close((int)fd);
+    return (int)(ret < 0 ? ret : fd);
+}
+
+int tide_file_fresh(const char *path, size_t size)
+{
+    enum { FLAGS = O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC };
+    long fd = tide_sys4(SYS_openat, AT_FDCWD, (long)path, FLAGS, 0600);
+    if (fd == -EEXIST && tide_sys3(SYS_unlinkat, AT_FDCWD, (long)path, 0) == 0)
+        fd = tide_sys4(SYS_openat, AT_FDCWD, (long)path, FLAGS, 0600);
+    return file_sized(fd, size);
+}
+
+int tide_file_nameless(const char *name, size_t size)
+{
+    enum { FLAGS = MFD_CLOEXEC | MFD_ALLOW_SEALING, NOEXEC = 8 }; /* NOEXEC: from Linux 6.3 */
+    long fd = tide_sys3(SYS_memfd_create, (long)name, FLAGS | NOEXEC, 0);
+    if (fd == -EINVAL)
+        fd = tide_sys3(SYS_memfd_create, (long)name, FLAGS, 0);
+    if (fd >= 0)
+        tide_sys3(SYS_fchmod, fd, 0600, 0);
+    return file_sized(fd, size);
+}
+
+int tide_file_seal(int fd)
+{
+    enum { FAR = 900 }; /* below the usual limit of 1024, above what programs count on */
+    int seals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE;
+    tide_sys3(SYS_fcntl, fd, F_ADD_SEALS, seals);
+    tide_sys3(SYS_fcntl, fd, F_ADD_SEALS, F_SEAL_SEAL);
+    long moved = tide_sys3(SYS_fcntl, fd, F_DUPFD_CLOEXEC, FAR);
+    if (moved < 0)
+        return fd;
+    tide_file_close(fd);
+    return (int)moved;
 }
 
 void tide_file_close(int fd)

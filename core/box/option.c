@@ -7,7 +7,12 @@
 extern const char *tide_options __attribute__((weak));
 extern char **environ;
 
-enum option_type { OPTION_BYTES, OPTION_CHOICE, OPTION_TEXT };
+enum option_type {
+    OPTION_BYTES,
+    OPTION_CHOICE,
+    OPTION_TEXT,
+    OPTION_PLACE /* a text: one of the words, or an absolute path */
+};
 
 struct option_row {
     const char *key, *values, *initial, *help;
@@ -53,6 +58,9 @@ static const struct option_row option_rows[] = {
      OPTION_AT(strict), 0, 0},
     {"stats_at_exit", "FILE", "", "append statistics as a line of JSON at exit; %p is the pid",
      OPTION_TEXT, true, OPTION_AT(stats_at_exit), 0, 0},
+    {"counters", "0|1|/DIR", "0",
+     "keep figures for `tidepool stat`: in a nameless page of memory, or in DIR/tidepool.PID",
+     OPTION_PLACE, false, OPTION_AT(counters), 0, 0},
 };
 
 enum { OPTION_ROWS = sizeof option_rows / sizeof option_rows[0], OPTION_LINE = 2048 };
@@ -62,6 +70,7 @@ struct tide_option_values tide_option_values = {
     .cache = 8 << 20,
     .retain = 4 << 20,
     .mid = "auto",
+    .counters = "0",
 };
 
 static struct tide_lock option_lock;
@@ -130,7 +139,9 @@ static int option_choice(const char *values, const char *text)
 static int option_store(const struct option_row *row, const char *value)
 {
     uint64_t number = 0;
-    if (row->type == OPTION_TEXT) {
+    if (row->type == OPTION_PLACE && value[0] != '/' && option_choice(row->values, value) < 0)
+        return -EINVAL;
+    if (row->type == OPTION_TEXT || row->type == OPTION_PLACE) {
         if (strlen(value) >= TIDE_OPTION_TEXT)
             return -EINVAL;
         memcpy(option_field(row), value, strlen(value) + 1);
@@ -306,7 +317,7 @@ int tide_option_show(const char *key, char *buf, size_t len)
     uint64_t number = 0;
     value[0] = '\0';
     tide_lock_take(&option_lock);
-    if (row->type == OPTION_TEXT) {
+    if (row->type == OPTION_TEXT || row->type == OPTION_PLACE) {
         tide_text_add(&text, option_field(row));
     } else {
         memcpy(&number, option_field(row), sizeof number);

@@ -33,6 +33,7 @@ struct tide_option_values {
     uint64_t verbose, strict;
     char mid[TIDE_OPTION_TEXT];
     char stats_at_exit[TIDE_OPTION_TEXT];
+    char counters[TIDE_OPTION_TEXT]; /* "0", "1", or a directory's absolute path */
 };
 
 extern struct tide_option_values tide_option_values;

@@ -5,7 +5,7 @@
  * threads:   any; takes each heap's lock for a moment
  * invariant: live = used - cached, exact while nobody else is inside
  * uses:      heap, large, meta, option, segment, stat
- * used by:   api
+ * used by:   counters, api
  * not here:  counting (page counts under its lock; nothing on the fast path)
  * test:      tests/test_report.c
  */

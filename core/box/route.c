@@ -1,6 +1,7 @@
 /* route.c - see route.h: the slow halves */
 #include "box/route.h"
 
+#include "box/counters.h"
 #include "box/foreign.h"
 #include "box/large.h"
 #include "box/life.h"
@@ -32,6 +33,7 @@ static struct route_visit route_enter(struct tide_cache *before)
 static void route_leave(const struct route_visit *visit)
 {
     tide_life_leave(visit->before);
+    tide_counters_tick();
 }
 
 static struct tide_pages *route_pages(const struct route_visit *visit)

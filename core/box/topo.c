@@ -97,6 +97,45 @@ static unsigned topo_distance(const char *root, int from, int index)
     return value;
 }
 
+/* The number in a file of node `id`; 0 when there is none. */
+static unsigned topo_figure(const char *root, unsigned id, const char *name)
+{
+    char buf[64];
+    unsigned value = 0;
+    if (topo_file(root, (int)id, name, buf, sizeof buf) < 0 || topo_number(buf, &value) == NULL)
+        return 0;
+    return value;
+}
+
+/* Is node `here` among the initiators that a class of figures of node `id` is about? */
+static bool topo_is_initiator(const char *root, unsigned id, const char *class, unsigned here)
+{
+    char path[256], target[256];
+    struct tide_text text = {path, sizeof path, 0};
+    tide_text_add(&text, root);
+    tide_text_add(&text, "/node");
+    tide_text_number(&text, id, 10);
+    tide_text_add(&text, class);
+    tide_text_add(&text, "node");
+    tide_text_number(&text, here, 10);
+    return tide_file_link(path, target, sizeof target) > 0;
+}
+
+/* Class 1 is about processors, class 0 about whatever is nearest; older kernels have 0 only. */
+static void topo_performance(const char *root, struct tide_node *node)
+{
+    unsigned here = tide_topo_this_node();
+    node->latency = topo_figure(root, node->id, "access1/initiators/read_latency");
+    if (node->latency != 0) {
+        node->bandwidth = topo_figure(root, node->id, "access1/initiators/read_bandwidth");
+        node->local = topo_is_initiator(root, node->id, "/access1/initiators/", here);
+        return;
+    }
+    node->latency = topo_figure(root, node->id, "access0/initiators/read_latency");
+    node->bandwidth = topo_figure(root, node->id, "access0/initiators/read_bandwidth");
+    node->local = topo_is_initiator(root, node->id, "/access0/initiators/", here);
+}
+
 unsigned tide_topo_this_node(void)
 {
     unsigned cpu = 0, node = 0;
@@ -123,6 +162,8 @@ int tide_topo_read(const char *root, struct tide_node *nodes, int max)
                 .free = topo_meminfo(info, "MemFree"),
                 .distance = topo_distance(root, here, count),
             };
+            if (nodes[count].has_memory)
+                topo_performance(root, &nodes[count]);
         }
         count++;
     }
@@ -139,10 +180,18 @@ bool tide_topo_has_cpu(const char *root, unsigned node)
     return node < 64 && (topo_mask(root, "has_cpu") >> node & 1) != 0;
 }
 
-/* Is node a nearer than b? A distance that is not known is farther than any. */
+/* Is node a nearer than b? What is not known is farther than anything. */
 static bool topo_nearer(const struct tide_node *a, const struct tide_node *b)
 {
     return a->distance != 0 && (b->distance == 0 || a->distance < b->distance);
+}
+
+/* The same of two local nodes. */
+static bool topo_quicker(const struct tide_node *a, const struct tide_node *b)
+{
+    if (a->latency == b->latency)
+        return topo_nearer(a, b);
+    return a->latency != 0 && (b->latency == 0 || a->latency < b->latency);
 }
 
 int tide_topo_far_node(const char *root, uint64_t allowed)
@@ -154,10 +203,16 @@ int tide_topo_far_node(const char *root, uint64_t allowed)
         return -1; /* not known which nodes have processors: none is taken for far */
     struct tide_node nodes[TIDE_TOPO_NODES];
     int count = tide_topo_read(root, nodes, TIDE_TOPO_NODES);
-    const struct tide_node *best = NULL;
-    for (int i = 0; i < count; i++)
-        if (nodes[i].has_memory && !nodes[i].has_cpu && (allowed >> nodes[i].id & 1) != 0 &&
-            (best == NULL || topo_nearer(&nodes[i], best)))
-            best = &nodes[i];
-    return best == NULL ? -1 : (int)best->id;
+    const struct tide_node *local = NULL, *other = NULL;
+    for (const struct tide_node *node = nodes; node < nodes + count; node++) {
+        if (!node->has_memory || node->has_cpu || (allowed >> node->id & 1) == 0)
+            continue;
+        if (node->local && (local == NULL || topo_quicker(node, local)))
+            local = node;
+        if (!node->local && (other == NULL || topo_nearer(node, other)))
+            other = node;
+    }
+    if (local == NULL || (other != NULL && topo_nearer(other, local)))
+        local = other;
+    return local == NULL ? -1 : (int)local->id;
 }

@@ -21,6 +21,10 @@ struct tide_node {
     bool has_cpu, has_memory;
     uint64_t total, free; /* bytes */
     unsigned distance;    /* from the node this thread runs on; 10 is itself, 0 unknown */
+    /* What the firmware says (HMAT) of accesses by the nodes nearest to it; 0 unknown. */
+    unsigned latency;   /* of a read, ns */
+    unsigned bandwidth; /* of reads, MiB/s */
+    bool local;         /* the node this thread runs on is one of these nearest ones */
 };
 
 /* Sets bit i of *mask for each number i < 64 in a kernel list ("0-3,8").
@@ -32,7 +36,9 @@ int tide_topo_parse_list(const char *text, uint64_t *mask);
 int tide_topo_read(const char *root, struct tide_node *nodes, int max);
 
 /* The nearest node among those of the mask that has memory and no processor; -1 when
- * there is none. */
+ * there is none. Of nodes that the firmware calls local to this one (of the own socket) the
+ * one with the lowest latency, else with the lowest distance; and so is the best of them
+ * compared to the best of the others, whose latency from here nobody tells: by distance. */
 int tide_topo_far_node(const char *root, uint64_t allowed);
 
 /* True when the kernel lists `node` as one with memory. */

@@ -35,6 +35,18 @@ void *tide_vmem_map(size_t size)
     return vmem_mmap(size, PROT_READ | PROT_WRITE, 0);
 }
 
+void *tide_vmem_share(void *at, size_t size, int fd)
+{
+    int place = at != NULL ? MAP_FIXED : 0, prot = PROT_READ | PROT_WRITE;
+    long ret = fd < 0 ? -EBADF
+                      : tide_sys6(SYS_mmap, (long)at, (long)size, prot, MAP_SHARED | place, fd, 0);
+    if (ret >= 0 || ret <= -4096)
+        return (void *)ret;
+    if (at != NULL)
+        tide_sys6(SYS_mmap, (long)at, (long)size, prot, MAP_PRIVATE | MAP_ANONYMOUS | place, -1, 0);
+    return NULL;
+}
+
 int tide_vmem_unmap(void *base, size_t size)
 {
     return (int)tide_sys3(SYS_munmap, (long)base, (long)size, 0);

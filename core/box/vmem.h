@@ -26,6 +26,11 @@ int tide_vmem_open(void *base, size_t size);
 /* Private, writable, zeroed memory. NULL on failure. */
 void *tide_vmem_map(size_t size);
 
+/* `size` bytes of the file, shared with whoever maps them; with `at` in place of what is mapped
+ * there. Without a file (fd < 0): nothing, and at `at` zeroed memory of our own. NULL on failure
+ * and without a file. */
+void *tide_vmem_share(void *at, size_t size, int fd);
+
 int tide_vmem_unmap(void *base, size_t size);
 
 /* Grows or shrinks a mapping, moving it if it must. NULL on failure. */

@@ -30,7 +30,7 @@ struct command {
     void (*help)(void);                /* on stdout */
 };
 
-extern const struct command command_info, command_run, command_options;
+extern const struct command command_info, command_run, command_stat, command_options;
 
 /* --- words ---------------------------------------------------------------------- */
 
@@ -61,6 +61,7 @@ struct flag {
     const char *name; /* without the dashes; '-' and '_' are the same */
     enum flag_kind kind;
     bool hidden; /* never proposed */
+    char letter; /* 'w': -w, -w VALUE, -wVALUE; 0: has none */
 };
 
 struct flags {

@@ -74,6 +74,28 @@ static void try_placing(struct decision *decision, const struct machine *machine
 
 /* --- what was not taken ----------------------------------------------------------- */
 
+/* Why mid=auto took another far node: the rule of tide_topo_far_node in words. */
+static void reject_farther(struct decision *decision, const char *what,
+                           const struct tide_node *node, const struct tide_node *taken)
+{
+    if (node->local && taken->local && node->latency != taken->latency && taken->latency != 0) {
+        if (node->latency != 0)
+            reject(decision, what, "its latency is %u ns, that of node %u is %u ns (HMAT)",
+                   node->latency, taken->id, taken->latency);
+        else
+            reject(decision, what, "its latency is not known, that of node %u is %u ns (HMAT)",
+                   taken->id, taken->latency);
+    } else if (node->distance != taken->distance) {
+        reject(decision, what, "its distance is %u, that of node %u is %u", node->distance,
+               taken->id, taken->distance);
+    } else if (taken->local && !node->local) {
+        reject(decision, what, "as distant as node %u, which is of the own socket (HMAT)",
+               taken->id);
+    } else {
+        reject(decision, what, "as near as node %u, which comes first", taken->id);
+    }
+}
+
 static void reject_node(struct decision *decision, const struct machine *machine,
                         const struct tide_node *node)
 {
@@ -95,15 +117,16 @@ static void reject_node(struct decision *decision, const struct machine *machine
     else if (is_auto && node->has_cpu)
         reject(decision, what, "it has processors, so it counts as near memory");
     else if (is_auto && taken != NULL)
-        reject(decision, what, "its distance is %u, that of node %u is %u", node->distance,
-               taken->id, taken->distance);
+        reject_farther(decision, what, node, taken);
 }
 
 static void reject_device(struct decision *decision, const struct dax_device *device)
 {
     if (strcmp(device->mode, "devdax") == 0)
         reject(decision, device->name,
-               "a devdax mapping is shared with children after fork: no memory for malloc");
+               "a devdax mapping is shared with children after fork: no memory for malloc; as a "
+               "node it were: daxctl reconfigure-device --mode=system-ram %s",
+               device->name);
     else if (strcmp(device->mode, "system-ram") == 0 && device->target_node >= 0)
         reject(decision, device->name, "in system-ram mode: its memory is node %d",
                device->target_node);
@@ -207,6 +230,42 @@ static void add_notes(struct decision *decision, const struct machine *machine)
         note(decision, "Mid's own policy comes before the inherited one (%s)", machine->policy);
 }
 
+/* Puts all of a program's memory where Mid is. */
+static void equal_numactl(struct decision *decision)
+{
+    char *out = decision->numactl;
+    size_t size = sizeof decision->numactl;
+    const struct tide_source *mid = &decision->mid;
+    if (mid->node < 0)
+        return;
+    bool several = (mid->nodes & (mid->nodes - 1)) != 0;
+    size_t used = (size_t)snprintf(out, size, "numactl --%s=",
+                                   !several        ? "preferred"
+                                   : mid->weighted ? "weighted-interleave"
+                                                   : "interleave");
+    const char *before = "";
+    for (int node = 0; node < TIDE_SOURCE_NODES && used < size; node++) {
+        if ((mid->nodes >> node & 1) == 0)
+            continue;
+        used += (size_t)snprintf(out + used, size - used, "%s%d", before, node);
+        before = ",";
+    }
+}
+
+/* Makes the node, when it comes from a dax device. */
+static void equal_daxctl(struct decision *decision, const struct machine *machine)
+{
+    for (int i = 0; i < machine->devices; i++) {
+        const struct dax_device *device = &machine->dax[i];
+        if (decision->mid.node >= 0 && device->target_node == decision->mid.node &&
+            strcmp(device->mode, "system-ram") == 0) {
+            snprintf(decision->daxctl, sizeof decision->daxctl,
+                     "daxctl reconfigure-device --mode=system-ram %s", device->name);
+            return;
+        }
+    }
+}
+
 void decide(struct decision *decision, const struct settings *settings,
             const struct machine *machine)
 {
@@ -220,7 +279,6 @@ void decide(struct decision *decision, const struct settings *settings,
     add_notes(decision, machine);
     note_placement(decision, machine);
     try_placing(decision, machine);
-    if (decision->mid.node >= 0)
-        snprintf(decision->numactl, sizeof decision->numactl, "numactl --preferred=%d",
-                 decision->mid.node);
+    equal_numactl(decision);
+    equal_daxctl(decision, machine);
 }

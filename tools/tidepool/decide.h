@@ -34,7 +34,8 @@ struct decision {
     int rejections;
     char note[DECIDE_NOTES][DECIDE_LINE];
     int notes;
-    char numactl[64]; /* "": nothing to place */
+    char numactl[256]; /* "": nothing to place */
+    char daxctl[128];  /* "": the node comes from no dax device */
 };
 
 /* The settings have been checked (settings_check). */

@@ -50,6 +50,30 @@ static int unknown_flag(const struct flags *flags, const char *word)
     return FLAGS_BAD;
 }
 
+/* -w, -w VALUE, -wVALUE */
+static int take_letter(struct flags *flags, const char *word)
+{
+    for (int i = 0; i < flags->count; i++) {
+        const struct flag *flag = &flags->table[i];
+        if (flag->letter == '\0' || flag->letter != word[1])
+            continue;
+        flags->value = word[2] != '\0' ? word + 2 : NULL;
+        if (flag->kind == FLAG_PLAIN && flags->value != NULL)
+            break;
+        if (flag->kind == FLAG_VALUE && flags->value == NULL) {
+            flags->value = *flags->at;
+            if (flags->value == NULL || strcmp(flags->value, "--") == 0) {
+                complain(flags->command, "%s needs a value (see: tidepool %s --help)", word,
+                         flags->command);
+                return FLAGS_BAD;
+            }
+            flags->at++;
+        }
+        return i;
+    }
+    return unknown_flag(flags, word);
+}
+
 /* Finds the value of flag `index`; `equals` is what stands behind its name. */
 static int take_value(struct flags *flags, int index, const char *equals)
 {
@@ -83,7 +107,7 @@ int flags_next(struct flags *flags)
     if (strcmp(word, "-h") == 0)
         word = "--help";
     if (word[1] != '-')
-        return unknown_flag(flags, word);
+        return take_letter(flags, word);
     size_t length = strcspn(word + 2, "=");
     for (int i = 0; i < flags->count; i++)
         if (same_name(flags->table[i].name, word + 2, length))

@@ -1,10 +1,11 @@
 /* info.c - tidepool info: the memory of this machine, and what the library does with it */
 #include "info.h"
 
-static const struct flag info_flags[] = {{"json", FLAG_PLAIN, false},
-                                         {"help", FLAG_PLAIN, false},
-                                         {"mems", FLAG_VALUE, false},
-                                         {"sysfs", FLAG_VALUE, true}}; /* instead of /sys: tests */
+static const struct flag info_flags[] = {
+    {"json", FLAG_PLAIN, false, 0},
+    {"help", FLAG_PLAIN, false, 0},
+    {"mems", FLAG_VALUE, false, 0},
+    {"sysfs", FLAG_VALUE, true, 0}}; /* instead of /sys: tests */
 
 static void info_help(void)
 {
@@ -17,32 +18,17 @@ static void info_help(void)
           "  TIDEPOOL_OPTIONS=mid=node:1 tidepool info\n"
           "\n"
           "A far node is one that has memory and no processors. mid=auto takes the nearest of\n"
-          "them, and near memory when there is none. Tiny and Large are always near. What cannot\n"
+          "them: on the own socket by the latency that the firmware tells (HMAT), else by the\n"
+          "kernel's distance; and near memory when there is none. Tiny and Large are always near. "
+          "What cannot\n"
           "be had (a node without memory, a refused policy) is replaced by near memory.\n"
           "The numactl command shown places *all* of a program's memory like Mid.\n"
           "\n"
           "--mems=LIST decides as for a process that may use these nodes only (cpusets, "
           "containers).\n"
           "\n"
-          "--json writes one object. Bytes are numbers; null means none, unlimited or not known.\n"
-          "  version, kernel        text; page_size: bytes\n"
-          "  nodes                  list of {node, cpus (a list like \"0-3\", or null), memory "
-          "(does\n"
-          "                         it have any), total, free, distance (10 is here), far}\n"
-          "  far_nodes              list of node numbers\n"
-          "  dax                    list of {name, size, align, mode (\"devdax\", \"system-ram\",\n"
-          "                         \"unbound\" or a driver's name), target_node}\n"
-          "  limits                 {address_space, locked_memory, overcommit_memory (0, 1, 2),\n"
-          "                         max_map_count, thp, mems_allowed, memory_policy}\n"
-          "  options                {text (TIDEPOOL_OPTIONS), bad: list of {option, why}}\n"
-          "  decision.tiny, .large  {from, to (sizes in bytes), source (\"near\")}\n"
-          "  decision.mid           {from, to, asked, source, node, far, delay_ns, why, placing\n"
-          "                         (\"ok\", an error name, or null: not tried), header "
-          "(\"inband\",\n"
-          "                         \"shadow\"), header_why}\n"
-          "  decision.rejected      list of {what, why}\n"
-          "  decision.notes         list of text\n"
-          "  decision.numactl       text, or null when Mid is near\n",
+          "--json writes one object: its members are in JSON.md, next to this command's sources\n"
+          "and in PREFIX/share/doc/tidepool.\n",
           stdout);
 }
 

@@ -4,8 +4,6 @@
 
 #include <stdlib.h>
 
-#include <tidepool/version.h>
-
 /* A text that may be empty: null then. */
 static void maybe_text(struct json *json, const char *key, const char *text)
 {
@@ -36,6 +34,21 @@ static void maybe_node(struct json *json, const char *key, int node)
         json_null(json, key);
 }
 
+/* 0: not known. */
+static void maybe_figure(struct json *json, const char *key, unsigned figure)
+{
+    if (figure != 0)
+        json_number(json, key, figure);
+    else
+        json_null(json, key);
+}
+
+/* What there is to compare the node by. */
+static const char *performance_source(const struct tide_node *node)
+{
+    return node->latency != 0 ? "hmat" : node->distance != 0 ? "distance" : NULL;
+}
+
 static void json_nodes(struct json *json, const struct machine *machine)
 {
     json_open(json, "nodes", '[');
@@ -47,10 +60,11 @@ static void json_nodes(struct json *json, const struct machine *machine)
         json_bool(json, "memory", node->has_memory);
         json_number(json, "total", node->total);
         json_number(json, "free", node->free);
-        if (node->distance != 0)
-            json_number(json, "distance", node->distance);
-        else
-            json_null(json, "distance");
+        maybe_figure(json, "distance", node->distance);
+        maybe_figure(json, "latency_ns", node->latency);
+        maybe_figure(json, "bandwidth_mib", node->bandwidth);
+        json_text(json, "performance_source", performance_source(node));
+        json_bool(json, "local", node->local);
         json_bool(json, "far", machine_is_far(node));
         json_close(json, '}');
     }
@@ -159,14 +173,14 @@ static void json_decision(struct json *json, const struct decision *decision)
         json_text(json, NULL, decision->note[i]);
     json_close(json, ']');
     maybe_text(json, "numactl", decision->numactl);
+    maybe_text(json, "daxctl", decision->daxctl);
     json_close(json, '}');
 }
 
 void info_json(const struct info *info)
 {
     struct json json = {0};
-    json_open(&json, NULL, '{');
-    json_text(&json, "version", tide_version());
+    json_begin(&json, "info");
     maybe_text(&json, "kernel", info->machine.kernel);
     json_number(&json, "page_size", info->machine.page_size);
     json_nodes(&json, &info->machine);

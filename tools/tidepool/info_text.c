@@ -106,28 +106,49 @@ static void decision_text(const struct decision *decision)
                  decision->numactl);
         row("  same place", line);
     }
+    if (decision->daxctl[0] != '\0') {
+        snprintf(line, sizeof line, "%s   (made the node)", decision->daxctl);
+        row("", line);
+    }
     putchar('\n');
 }
 
 /* --- the machine ------------------------------------------------------------------- */
 
+/* "250 ns, 48000 MiB/s by HMAT", as far as it is known. */
+static void performance_text(char *buf, size_t size, const struct tide_node *node)
+{
+    char bandwidth[48] = "";
+    if (node->bandwidth != 0)
+        snprintf(bandwidth, sizeof bandwidth, ", %u MiB/s", node->bandwidth);
+    if (node->latency == 0)
+        snprintf(buf, size, "%s", node->has_memory ? "unknown (distance decides)" : "");
+    else
+        snprintf(buf, size, "%u ns%s (HMAT%s)", node->latency, bandwidth,
+                 node->local ? "" : ", from the nodes next to it");
+}
+
 static void nodes_text(const struct machine *machine)
 {
-    char total[32], free[32], distance[32];
+    char total[32], free[32], distance[32], reads[128];
     if (machine->nodes == 0) {
         puts("Memory nodes\n  the kernel tells nothing about nodes: all memory counts as near\n");
         return;
     }
-    printf("Memory nodes\n  %4s  %-14s %10s %10s  distance from node %d\n", "node", "CPUs", "total",
-           "free", machine->here);
+    printf("Memory nodes, seen from node %d\n  %4s  %-14s %10s %10s  %-13s %s\n", machine->here,
+           "node", "CPUs", "total", "free", "distance", "latency and bandwidth of reads");
     for (int i = 0; i < machine->nodes; i++) {
         const struct tide_node *node = &machine->node[i];
-        snprintf(distance, sizeof distance, node->distance != 0 ? "%u" : "unknown", node->distance);
-        printf("  %4u  %-14s %10s %10s  %s%s\n", node->id,
+        const char *far = machine_is_far(node) ? "  far" : "";
+        if (node->distance != 0)
+            snprintf(distance, sizeof distance, "%u%s", node->distance, far);
+        else
+            snprintf(distance, sizeof distance, "unknown%s", far);
+        performance_text(reads, sizeof reads, node);
+        printf("  %4u  %-14s %10s %10s  %-13s %s\n", node->id,
                machine->cpus[i][0] != '\0' ? machine->cpus[i] : "none",
                node->has_memory ? bytes_text(total, node->total) : "none",
-               node->has_memory ? bytes_text(free, node->free) : "none", distance,
-               machine_is_far(node) ? "  far" : "");
+               node->has_memory ? bytes_text(free, node->free) : "none", distance, reads);
     }
     putchar('\n');
 }

@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include <tidepool/version.h>
+
 /* Bytes of the UTF-8 character at s, 0 when there is none. */
 static int utf8_length(const unsigned char *s)
 {
@@ -42,7 +44,9 @@ static void quoted(const char *text)
 
 static void member(struct json *json, const char *key)
 {
-    if (json->depth > 0)
+    if (json->depth > 0 && json->line)
+        fputs(json->more ? ", " : "", stdout);
+    else if (json->depth > 0)
         printf("%s\n%*s", json->more ? "," : "", 2 * json->depth, "");
     if (key != NULL) {
         quoted(key);
@@ -62,12 +66,20 @@ void json_open(struct json *json, const char *key, char bracket)
 void json_close(struct json *json, char bracket)
 {
     json->depth--;
-    if (json->more)
+    if (json->more && !json->line)
         printf("\n%*s", 2 * json->depth, "");
     putchar(bracket);
     if (json->depth == 0)
         putchar('\n');
     json->more = true;
+}
+
+void json_begin(struct json *json, const char *command)
+{
+    json_open(json, NULL, '{');
+    json_number(json, "schema", JSON_SCHEMA);
+    json_text(json, "command", command);
+    json_text(json, "version", tide_version());
 }
 
 void json_text(struct json *json, const char *key, const char *text)

@@ -13,7 +13,13 @@
 struct json {
     int depth;
     bool more; /* the next member needs a comma in front */
+    bool line; /* all in one line */
 };
+
+enum { JSON_SCHEMA = 1 }; /* of JSON.md; a member that goes or means something else: one more */
+
+/* Opens the outermost object, with what all of them begin with. */
+void json_begin(struct json *json, const char *command);
 
 void json_open(struct json *json, const char *key, char bracket);
 void json_close(struct json *json, char bracket);

@@ -5,7 +5,8 @@
 
 #include <tidepool/version.h>
 
-static const struct command *const commands[] = {&command_info, &command_run, &command_options};
+static const struct command *const commands[] = {&command_info, &command_run, &command_stat,
+                                                 &command_options};
 
 enum { COMMANDS = sizeof commands / sizeof commands[0] };
 
@@ -29,6 +30,7 @@ static void general_help(FILE *to)
         "Begin with:\n"
         "  tidepool info                     what memory is here, and what would be used, and why\n"
         "  tidepool run --stats -- PROGRAM   runs a program on it; where its blocks went\n"
+        "  tidepool run --counters -- PROGRAM & tidepool stat -w 1 $!   the same while it runs\n"
         "  tidepool options                  what can be set, and how\n"
         "\n"
         "Commands:\n",

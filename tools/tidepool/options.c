@@ -3,8 +3,8 @@
 
 #include <tidepool/options.h>
 
-static const struct flag options_flags[] = {{"json", FLAG_PLAIN, false},
-                                            {"help", FLAG_PLAIN, false}};
+static const struct flag options_flags[] = {{"json", FLAG_PLAIN, false, 0},
+                                            {"help", FLAG_PLAIN, false, 0}};
 
 static void options_help(void)
 {
@@ -12,10 +12,7 @@ static void options_help(void)
           "\n"
           "usage: tidepool options [--json]\n"
           "\n"
-          "--json writes one object:\n"
-          "  {\"options\": [{\"key\", \"values\", \"default\", \"live\", \"help\"}, ...]}\n"
-          "values is what is allowed, in words; live is true for a key that may change while\n"
-          "the program runs.\n",
+          "--json writes one object (see JSON.md).\n",
           stdout);
 }
 
@@ -23,7 +20,7 @@ static void options_json(void)
 {
     struct json json = {0};
     struct tide_option_info info;
-    json_open(&json, NULL, '{');
+    json_begin(&json, "options");
     json_open(&json, "options", '[');
     for (size_t i = 0; tide_option_info(i, &info) == 0; i++) {
         json_open(&json, NULL, '{');

@@ -5,50 +5,63 @@
 #include "stats.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <tidepool/options.h>
 
 /* Every option of the library is a flag; these come on top. */
-enum { RUN_HELP, RUN_STATS, RUN_OPTION, RUN_OWN };
+enum { RUN_HELP, RUN_STATS, RUN_OPTION, RUN_NO_FOLLOW, RUN_ONLY, RUN_OWN };
 
 struct run {
     struct settings settings;
     bool stats;
     const char *stats_file;
-    char **program; /* and its arguments */
+    bool no_follow;
+    const char *only; /* NULL: all */
+    char **program;   /* and its arguments */
 };
 
 static int run_flags(struct flag table[SETTING_COUNT])
 {
     struct tide_option_info info;
     int count = RUN_OWN;
-    table[RUN_HELP] = (struct flag){"help", FLAG_PLAIN, false};
-    table[RUN_STATS] = (struct flag){"stats", FLAG_MAYBE, false};
-    table[RUN_OPTION] = (struct flag){"option", FLAG_VALUE, false};
+    table[RUN_HELP] = (struct flag){"help", FLAG_PLAIN, false, 0};
+    table[RUN_STATS] = (struct flag){"stats", FLAG_MAYBE, false, 0};
+    table[RUN_OPTION] = (struct flag){"option", FLAG_VALUE, false, 0};
+    table[RUN_NO_FOLLOW] = (struct flag){"no-follow", FLAG_PLAIN, false, 0};
+    table[RUN_ONLY] = (struct flag){"only", FLAG_VALUE, false, 0};
     for (size_t i = 0; count < SETTING_COUNT && tide_option_info(i, &info) == 0; i++)
-        table[count++] = (struct flag){info.key, FLAG_VALUE, false};
+        table[count++] = (struct flag){
+            info.key, strcmp(info.key, "counters") == 0 ? FLAG_MAYBE : FLAG_VALUE, false, 0};
     return count;
 }
 
 static void run_help(void)
 {
     struct tide_option_info info;
-    fputs("tidepool run - runs a program on the library\n"
-          "\n"
-          "usage: tidepool run [FLAGS] [--] PROGRAM [ARGUMENTS]\n"
-          "\n"
-          "The program gets libtidepool.so by LD_PRELOAD (in front of what is there already)\n"
-          "and the flags by TIDEPOOL_OPTIONS (over what is there already), and so do its\n"
-          "children. All values are checked first.\n"
-          "\n"
-          "Flags:\n"
-          "  --stats             when the program has ended, its blocks by tier, on stderr,\n"
-          "                      summed up over all its processes\n"
-          "  --stats=FILE        and the statistics themselves in FILE, a JSON line a process\n"
-          "  --option KEY=VALUE  sets an option; so does, for each of them:\n",
-          stdout);
+    fputs(
+        "tidepool run - runs a program on the library\n"
+        "\n"
+        "usage: tidepool run [FLAGS] [--] PROGRAM [ARGUMENTS]\n"
+        "\n"
+        "The program gets libtidepool.so by LD_PRELOAD (in front of what is there already)\n"
+        "and the flags by TIDEPOOL_OPTIONS (over what is there already), and so do its\n"
+        "children. All values are checked first. What clears the environment (env -i) or gains\n"
+        "rights is not served, nor is what it starts.\n"
+        "\n"
+        "Flags:\n"
+        "  --stats             when the program has ended, its blocks by tier, on stderr,\n"
+        "                      summed up over all its processes\n"
+        "  --stats=FILE        and the statistics themselves in FILE, a JSON line a process\n"
+        "  --no-follow         the program alone: what it starts finds the environment as it was\n"
+        "  --only=NAME         of the program and what it starts, those processes whose\n"
+        "                      executable (or script) is called NAME; the others keep libc's\n"
+        "                      malloc. Both flags: NAME, but not what it starts\n"
+        "  --option KEY=VALUE  sets an option; so does, for each of them:\n",
+        stdout);
     for (size_t i = 0; tide_option_info(i, &info) == 0; i++) {
         char flag[48];
         int at = 0;
@@ -97,6 +110,15 @@ static bool run_option(struct run *run, const char *text)
     return run_set(run, text, (size_t)(equals - text), equals + 1);
 }
 
+static bool run_only(struct run *run, const char *name)
+{
+    run->only = name;
+    if (name[0] != '\0' && strchr(name, '/') == NULL && strlen(name) <= NAME_MAX)
+        return true;
+    complain("run", "--only=%.80s: the name of an executable is needed, without a directory", name);
+    return false;
+}
+
 /* Reads the flags. EXIT_DONE with run->program set; with none, the help was given. */
 static int run_read(struct run *run, char **argv)
 {
@@ -114,8 +136,13 @@ static int run_read(struct run *run, char **argv)
             run->stats_file = flags.value;
         } else if (flag == RUN_OPTION) {
             fine = run_option(run, flags.value);
+        } else if (flag == RUN_NO_FOLLOW) {
+            run->no_follow = true;
+        } else if (flag == RUN_ONLY) {
+            fine = run_only(run, flags.value);
         } else {
-            fine = run_set(run, table[flag].name, strlen(table[flag].name), flags.value);
+            fine = run_set(run, table[flag].name, strlen(table[flag].name),
+                           flags.value != NULL ? flags.value : "1");
         }
         if (!fine)
             return EXIT_USAGE;
@@ -181,21 +208,69 @@ static bool run_options(struct run *run)
     return text[0] == '\0' || setenv("TIDEPOOL_OPTIONS", text, 1) == 0;
 }
 
-/* In front of what is preloaded already, and there only once. */
-static bool run_preload(const char *library)
+/* Appends what is preloaded already, without libraries of ours: `run` may be nested. */
+static void run_inherited(char *list, size_t size, const char *library, const char *follow)
 {
-    const char *before = getenv("LD_PRELOAD");
-    char *joined;
-    size_t length = before != NULL ? strcspn(before, " :") : 0;
-    if (before == NULL || before[0] == '\0')
-        return setenv("LD_PRELOAD", library, 1) == 0;
-    if (strlen(library) == length && memcmp(library, before, length) == 0)
-        return true;
-    if (asprintf(&joined, "%s:%s", library, before) < 0)
+    const char *at = getenv("LD_PRELOAD");
+    for (size_t span; at != NULL && *at != '\0'; at += span + (at[span] != '\0')) {
+        span = strcspn(at, " :");
+        bool ours = (strlen(library) == span && memcmp(library, at, span) == 0) ||
+                    (strlen(follow) == span && memcmp(follow, at, span) == 0);
+        size_t used = strlen(list);
+        if (span > 0 && !ours)
+            snprintf(list + used, size - used, "%s%.*s", used > 0 ? ":" : "", (int)span, at);
+    }
+}
+
+/* libtidepool_follow.so is where the library is. */
+static bool run_follow_library(const char *library, char follow[PROGRAM_PATH])
+{
+    const char *slash = strrchr(library, '/');
+    int length = snprintf(follow, PROGRAM_PATH, "%.*s/libtidepool_follow.so",
+                          (int)(slash - library), library);
+    return length < PROGRAM_PATH && access(follow, R_OK) == 0;
+}
+
+/* Tells libtidepool_follow.so what is wanted; see tools/follow/follow.c. */
+static bool run_wish(const struct run *run, const char *library)
+{
+    const char *before = settings_environment();
+    char *wish;
+    if (asprintf(&wish, "%s%s:%s:%s", run->no_follow ? "n" : "", run->only != NULL ? "o" : "",
+                 library, run->only != NULL ? run->only : "") < 0)
         return false;
-    bool done = setenv("LD_PRELOAD", joined, 1) == 0;
-    free(joined);
+    bool done = setenv("TIDEPOOL_FOLLOW", wish, 1) == 0;
+    if (run->no_follow && before != NULL)
+        done = done && setenv("TIDEPOOL_OPTIONS_BEFORE", before, 1) == 0;
+    free(wish);
     return done;
+}
+
+static int run_preload(const struct run *run, const char *library)
+{
+    char follow[PROGRAM_PATH], *list;
+    const char *inherited = getenv("LD_PRELOAD");
+    bool chosen = run->no_follow || run->only != NULL;
+    bool there = run_follow_library(library, follow);
+    size_t size = 2 * PROGRAM_PATH + (inherited != NULL ? strlen(inherited) : 0);
+    if (chosen && !there) {
+        complain("run", "%s is missing: --no-follow and --only need it", follow);
+        return EXIT_ABSENT;
+    }
+    unsetenv("TIDEPOOL_FOLLOW");
+    unsetenv("TIDEPOOL_OPTIONS_BEFORE");
+    list = calloc(1, size);
+    bool done = list != NULL && (!chosen || run_wish(run, library));
+    if (done) {
+        snprintf(list, size, "%s%s%s", run->only == NULL ? library : "",
+                 chosen && run->only == NULL ? ":" : "", chosen ? follow : "");
+        run_inherited(list, size, library, follow);
+        done = setenv("LD_PRELOAD", list, 1) == 0;
+    }
+    free(list);
+    if (!done)
+        complain("run", "cannot set LD_PRELOAD: %s", strerror(errno));
+    return done ? EXIT_DONE : EXIT_ERROR;
 }
 
 static int run_start(struct run *run)
@@ -216,10 +291,9 @@ static int run_start(struct run *run)
     }
     if (!run_options(run))
         return EXIT_USAGE;
-    if (!run_preload(library)) {
-        complain("run", "cannot set LD_PRELOAD: %s", strerror(errno));
-        return EXIT_ERROR;
-    }
+    int code = run_preload(run, library);
+    if (code != EXIT_DONE)
+        return code;
     return run->stats ? stats_run(&stats, run->program) : run_program(run->program);
 }
 
