@@ -47,8 +47,7 @@ static uint64_t counters_ranges(struct tide_counters_range *out)
 /* Between two turns: what a reader sees meanwhile it does not take. */
 static void counters_write(struct tide_counters_figures *out, uint64_t state, uint64_t start)
 {
-    TIDE_RELAXED_SET(&out->turn, out->turn + 1);
-    atomic_thread_fence(memory_order_release);
+    __atomic_fetch_add(&out->turn, 1, __ATOMIC_ACQ_REL); /* no write below comes before it */
     tide_report_stats(&counters_tally, &out->stats);
     out->ranges = counters_ranges(out->mid);
     out->used = TIDE_STAT_GET(used);

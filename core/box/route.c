@@ -232,6 +232,39 @@ TIDE_NOINLINE void *tide_route_malloc_slow(size_t size, struct tide_cache *cache
     return tide_route_take(NULL, tide_slot_kind(slot), tide_slot_class(slot), NULL);
 }
 
+/* What one look at page and word tells of a block. */
+struct route_glance {
+    struct tide_page *page;
+    uint32_t owner;
+    bool mid;
+    char *at; /* where the word is */
+    uint64_t word;
+};
+
+/* What the fast path of free asks of page and word, for whatever owner: true when p is a
+ * live block of Tiny or Mid. False: not that simple. */
+static bool route_glance(const void *p, struct route_glance *seen)
+{
+    size_t offset;
+    struct tide_page *page = tide_arena_page((uintptr_t)p, &offset);
+    if (page == NULL)
+        return false;
+    uint32_t owner = atomic_load_explicit(&page->owner, memory_order_acquire);
+    offset -= page->lead;
+    if (owner == 0 || offset >= TIDE_RELAXED_GET(&page->limit) ||
+        offset * page->recip >= page->recip)
+        return false;
+    bool mid = page->kind == TIDE_KIND_MID;
+    *seen = (struct route_glance){
+        .page = page,
+        .owner = owner,
+        .mid = mid,
+        .at = (char *)p + (mid ? -8 : 8),
+        .word = mid ? tide_key_word(owner, page->cls) ^ (uintptr_t)p : tide_key_mark(p),
+    };
+    return (tide_mid_load(seen->at) == seen->word) == mid;
+}
+
 /* --- freeing ------------------------------------------------------------------- */
 
 static void route_push(struct tide_cache *cache, const struct tide_page *page, void *p)
@@ -299,29 +332,17 @@ static bool route_free_far(struct tide_cache *cache, void *p)
     return done;
 }
 
-/* A live block of another heap goes into the batch for its owner: what the fast path asks
- * of the page and the word, but for another owner. False: not that simple. The thread is
- * busy while it writes to its outbox. */
+/* A live block of another heap goes into the batch for its owner. False: not that simple.
+ * The thread is busy while it writes to its outbox. */
 static bool route_free_remote(struct tide_cache *cache, void *p)
 {
-    size_t offset;
-    struct tide_page *page = tide_arena_page((uintptr_t)p, &offset);
-    if (page == NULL || cache->outbox == NULL)
-        return false;
-    uint32_t owner = atomic_load_explicit(&page->owner, memory_order_acquire);
-    offset -= page->lead;
-    if (owner == 0 || owner == cache->owner || offset >= TIDE_RELAXED_GET(&page->limit) ||
-        offset * page->recip >= page->recip)
-        return false;
-    bool mid = page->kind == TIDE_KIND_MID;
-    uint64_t word = mid ? tide_key_word(owner, page->cls) ^ (uintptr_t)p : tide_key_mark(p);
-    char *at = (char *)p + (mid ? -8 : 8);
-    if ((tide_mid_load(at) == word) != mid)
+    struct route_glance seen;
+    if (cache->outbox == NULL || !route_glance(p, &seen) || seen.owner == cache->owner)
         return false;
     tide_self_set(&tide_cache_busy);
-    bool done = tide_remote_append(cache->outbox, owner, page->stride, p);
+    bool done = tide_remote_append(cache->outbox, seen.owner, seen.page->stride, p);
     if (done)
-        tide_mid_store(at, mid ? word ^ tide_key.remote : word);
+        tide_mid_store(seen.at, seen.mid ? seen.word ^ tide_key.remote : seen.word);
     tide_self_set(cache);
     return done;
 }
@@ -355,6 +376,15 @@ TIDE_NOINLINE void tide_route_free_full(void *p, struct tide_cache *cache)
 
 bool tide_route_inspect(const void *p, struct tide_block *out, const char *call)
 {
+    struct route_glance seen;
+    if (TIDE_LIKELY(route_glance(p, &seen))) {
+        out->page = seen.page;
+        out->window = tide_page_window(seen.page);
+        out->kind = (enum tide_kind)seen.page->kind;
+        out->owner = seen.owner;
+        out->usable = tide_page_usable(seen.page);
+        return true;
+    }
     struct route_visit visit = route_enter(tide_self);
     bool live = tide_judge(p, out);
     route_leave(&visit);
