@@ -26,6 +26,7 @@
 #include "box/sizeclass.c"
 #include "box/page.c"
 #include "box/remote.c"
+#include "box/shelf.c"
 #include "box/magazine.c"
 #include "box/tiny.c"
 #include "box/mid.c"

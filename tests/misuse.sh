@@ -38,13 +38,13 @@ FREES=(
     "misuse|double_flushed|tiny|both|abort|$DOUBLE owner=1 state=free"
     "misuse|double_flushed|mid large huge|both|abort|$DOUBLE owner=0 state=free"
     "misuse|double_trimmed|tiny mid large huge|both|abort|$DOUBLE owner=0 state=free"
-    "misuse|double_aligned|tiny|both|abort|$DOUBLE owner=1 state=cached"
-    "misuse|double_aligned|mid large huge|both|abort|$DOUBLE owner=0 state=free"
+    "misuse|double_aligned|tiny mid large|both|abort|$DOUBLE owner=1 state=cached"
+    "misuse|double_aligned|huge|both|abort|$DOUBLE owner=0 state=free"
     "misuse|double_moved|tiny mid large|both|abort|$DOUBLE CACHED"
     # Tiny: the mark of a free block is gone with the write; nobody gets the block again.
     "corrupt|double_scribbled|tiny|both|alive|"
     "corrupt|double_scribbled|mid|both|abort|$DOUBLE CACHED"
-    "corrupt|double_scribbled|large|both|abort|$DOUBLE owner=1 state=free"
+    "corrupt|double_scribbled|large|both|abort|$DOUBLE CACHED"
     "misuse|double_by_thread|tiny mid large huge|both|abort|$DOUBLE CACHED"
     "misuse|double_remote_own|tiny mid large huge|both|abort|$DOUBLE REMOTE"
     "misuse|double_remote_two|tiny mid large huge|both|abort|$DOUBLE REMOTE"
@@ -141,7 +141,8 @@ fill_text()
     # Of blocks that two threads raced for any may be the first that both got to free.
     named=$(sed -n '1s/.*: \(0x[0-9a-f]*\) in .*/\1/p' "$TMP/err")
     grep -qx "raced $named" "$TMP/out" && addr=$named
-    [[ $2 == tiny || $2 == mid ]] && cached='owner=1 state=cached' remote=$cached
+    [[ $2 == tiny || $2 == mid || $2 == large ]] && cached='owner=1 state=cached'
+    [[ $2 == tiny ]] && remote=$cached
     [[ $2 == mid ]] && remote='owner=1 state=remote'
     TEXT=${1//ADDR/$addr}
     TEXT=${TEXT//SIZE/$usable}

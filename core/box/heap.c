@@ -180,6 +180,17 @@ bool tide_heap_holds(const struct tide_page *page, const void *block)
     return search.found;
 }
 
+bool tide_heap_shelves(const struct tide_page *page, const void *block)
+{
+    uint32_t owner = atomic_load_explicit(&page->owner, memory_order_relaxed);
+    struct tide_pages *pages = tide_page_find_owner(owner);
+    if (pages == NULL)
+        return false;
+    size_t at = offsetof(struct tide_heap, pages);
+    const struct tide_heap *heap = (const struct tide_heap *)((char *)pages - at);
+    return tide_shelf_holds(&heap->cache.shelf, page, block);
+}
+
 void tide_heap_fork(enum tide_fork phase)
 {
     if (phase == TIDE_FORK_PREPARE)

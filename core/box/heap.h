@@ -56,6 +56,9 @@ struct tide_heap *tide_heap_first(void);
  * threads are writing: sure only for what holds still. */
 bool tide_heap_holds(const struct tide_page *page, const void *block);
 
+/* True when the block, one of a class without magazines, waits on its owner's shelf. The same. */
+bool tide_heap_shelves(const struct tide_page *page, const void *block);
+
 void tide_heap_fork(enum tide_fork phase);
 
 /* In a child after fork: parks the heaps of the threads that are not here. */

@@ -253,5 +253,6 @@ void tide_magazine_empty(struct tide_cache *cache)
         magazine_lower(cache, slot, 0);
         cache->last[slot] = LAST_NOTHING;
     }
+    tide_shelf_empty(&cache->shelf, cache->pages);
     tide_lock_drop(&cache->pages->lock);
 }

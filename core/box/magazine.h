@@ -8,7 +8,7 @@
  *            grown above their first size, in bytes, adds up to `held` <= the cache=
  *            budget. The first capacities (8 blocks or 16 KiB, at least two blocks)
  *            come to about 1.5 MiB over all classes
- * uses:      page, remote, sizeclass
+ * uses:      page, remote, shelf, sizeclass
  * used by:   tiny, mid, heap, route
  * not here:  which blocks may go in, what their words are (tiny, mid)
  * test:      tests/test_magazine.c
@@ -27,6 +27,7 @@
 
 #include "box/page.h"
 #include "box/remote.h"
+#include "box/shelf.h"
 
 /*
  * One slot's stack, and what the fast paths have to know of its blocks. Each block has a
@@ -66,6 +67,7 @@ struct tide_cache {
     uint64_t held;              /* bytes of capacity above the first ones */
     uint8_t last[TIDE_SLOTS];   /* what happened last: nothing, a fill, a spill */
     uint8_t warm[TIDE_SLOTS];   /* turns of next_shrink that the magazine is spared */
+    struct tide_shelf shelf;    /* of classes without magazines */
 } __attribute__((aligned(TIDE_LINE)));
 
 /* Where the thread stands. Constant caches: no thread ever writes to them. */

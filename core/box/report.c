@@ -38,6 +38,9 @@ static void report_count_magazines(struct tide_tally *tally, struct tide_cache *
             tally->row[kind][cls].cached += (uint64_t)(top - magazine->base);
         }
     }
+    for (enum tide_kind kind = TIDE_KIND_MIDAL; kind <= TIDE_KIND_LARGE; kind++)
+        for (unsigned cls = 0; cls < tide_sizeclass_count(kind); cls++)
+            tally->row[kind][cls].cached += tide_shelf_count(&cache->shelf, kind, cls);
 }
 
 static void report_count_heap(struct tide_tally *tally, struct tide_heap *heap)

@@ -120,8 +120,13 @@ static void *route_take_visit(const struct route_visit *visit, struct tide_pages
     if (zeroed == NULL)
         zeroed = &unknown;
     *zeroed = false;
-    if (pages == NULL && visit->cache != NULL && kind <= TIDE_KIND_MID)
-        return route_take_cached(visit->cache, kind, cls);
+    if (pages == NULL && visit->cache != NULL) {
+        if (kind <= TIDE_KIND_MID)
+            return route_take_cached(visit->cache, kind, cls);
+        void *block = tide_shelf_take(&visit->cache->shelf, kind, cls);
+        if (block != NULL)
+            return block;
+    }
     if (pages == NULL)
         pages = route_pages(visit);
     return pages != NULL ? route_take_one(pages, kind, cls, zeroed) : NULL;
@@ -282,9 +287,15 @@ static void route_free_live(const struct route_visit *visit, const struct tide_b
                             void *p)
 {
     bool cached = block->kind == TIDE_KIND_TINY || block->kind == TIDE_KIND_MID;
-    bool own = cached && visit->cache != NULL && block->owner == visit->cache->owner;
+    bool own = visit->cache != NULL && block->owner == visit->cache->owner;
     if (block->page == NULL) {
         tide_large_unmap(p);
+        return;
+    }
+    if (!cached) {
+        void *home = own ? tide_shelf_put(&visit->cache->shelf, block->page, p) : p;
+        if (home != NULL)
+            tide_remote_give(block->owner, home);
         return;
     }
     if (block->kind == TIDE_KIND_TINY)
@@ -293,7 +304,7 @@ static void route_free_live(const struct route_visit *visit, const struct tide_b
         tide_mid_set_freed(block->window, p, own ? TIDE_MID_FREED : TIDE_MID_REMOTE);
     if (own)
         route_push(visit->cache, block->page, p);
-    else if (cached && visit->cache != NULL)
+    else if (visit->cache != NULL)
         tide_remote_put(visit->cache->outbox, block->page, p);
     else
         tide_remote_give(block->owner, p);
