@@ -116,7 +116,7 @@ PROG_BIN := $(PROG:%=$(BUILD)/tests/%)
 PLUG_BIN := $(PLUG:%=$(BUILD)/tests/%.so)
 FUZZ_BIN := $(foreach v,fuzz replay,$(FUZZ:%=$(BUILD)/tests/fuzz/$(v)_%))
 
-.PHONY: all lib debug sanitize benches bench check check-long check-programs check-run demo
+.PHONY: all lib debug sanitize benches bench goals check check-long check-programs check-run demo
 .PHONY: bench-instr micro tidy fastpath mutants format extras install uninstall clean help FORCE
 
 all: lib $(TOOL_BIN) benches
@@ -348,6 +348,12 @@ bench-instr: lib benches
 	@tools/deps.sh instr || echo 'going on without what is missing'
 	@bench/instr
 
+# Every goal of the library against the other allocators, about 7 minutes. ROWS, a pattern, takes
+# only some rows.
+goals: lib benches
+	@tools/deps.sh instr || echo 'going on without what is missing'
+	@bench/goals $(if $(ROWS),--rows '$(ROWS)') --csv $(BUILD)/bench/goals.csv
+
 demo:
 	@tools/deps.sh demo
 	@+$(MAKE) --no-print-directory all
@@ -418,6 +424,7 @@ help:
 	@echo 'make benches     the benches alone'
 	@echo 'make bench       5 minutes of benches: a page in $(BUILD)/bench/report'
 	@echo 'make bench-instr instructions for malloc + free, counted by callgrind'
+	@echo 'make goals       speed, memory and instructions against their goals: ROWS=pattern'
 	@echo 'make demo        compiles a real source package under the library'
 	@echo 'make tidy        the rules of the house: layers, sizes, style, symbols'
 	@echo 'make mutants     breaks the library line by line: do the tests notice?'

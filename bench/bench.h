@@ -14,6 +14,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <link.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -48,6 +49,39 @@ static inline void bench_die(int status, const char *format, ...)
     fputc('\n', stderr);
     va_end(args);
     exit(status);
+}
+
+/* What looks for an object among those that are loaded. */
+struct bench_object {
+    const char *name; /* behind the last slash */
+    size_t length;
+};
+
+static inline int bench_is_object(struct dl_phdr_info *info, size_t size, void *argument)
+{
+    const struct bench_object *object = argument;
+    const char *slash = strrchr(info->dlpi_name, '/');
+    const char *name = slash != NULL ? slash + 1 : info->dlpi_name;
+    (void)size;
+    return strlen(name) == object->length && memcmp(name, object->name, object->length) == 0;
+}
+
+/* The loader goes on without an object that it cannot preload; then another allocator would be
+ * measured under its name. Ends unless all are here. Allocates nothing. */
+static inline void bench_check_preload(void)
+{
+    const char *separators = ": ", *at = getenv("LD_PRELOAD");
+    for (size_t length = 0; at != NULL && *at != '\0'; at += length) {
+        at += strspn(at, separators);
+        length = strcspn(at, separators);
+        const char *name = at;
+        for (size_t i = 0; i < length; i++)
+            if (at[i] == '/')
+                name = at + i + 1;
+        struct bench_object object = {name, (size_t)(at + length - name)};
+        if (object.length != 0 && dl_iterate_phdr(bench_is_object, &object) == 0)
+            bench_die(BENCH_BAD_INPUT, "LD_PRELOAD: %.*s does not load", (int)length, at);
+    }
 }
 
 /* Zeroed memory of the bench's own, never given back. */

@@ -13,17 +13,7 @@ static const struct bench_case cases[] = {
     {0},
 };
 
-static const struct bench_about about = {
-    .name = "bench_mid_mt_gap",
-    .text = "Replaces random blocks in a table of slots and tells operations per second, for\n"
+SLOTS_BENCH("bench_mid_mt_gap", "256",
+            "Replaces random blocks in a table of slots and tells operations per second, for\n"
             "sizes on both sides of the line between Tiny and Mid.",
-    .cases = cases,
-    .threads = "1",
-    .slots = "256",
-    SLOTS_FLAGS,
-};
-
-int main(int argc, char **argv)
-{
-    return bench_main(argc, argv, &about);
-}
+            slots_measure)

@@ -189,10 +189,8 @@ static inline int bench_take_option(struct bench_plan *plan, int option, const c
         bench_help(about);
         return 0;
     default:
-        if (option < BENCH_OWN_FLAG) {
-            fprintf(stderr, "Try '%s --help'.\n", about->name);
-            exit(BENCH_BAD_INPUT);
-        }
+        if (option < BENCH_OWN_FLAG)
+            exit(BENCH_BAD_INPUT); /* getopt has said why */
         about->flags[option - BENCH_OWN_FLAG].take(value);
         return 1;
     }

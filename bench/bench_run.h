@@ -295,6 +295,7 @@ static inline int bench_main(int argc, char **argv, const struct bench_about *ab
     if (plan.first == MAP_FAILED)
         bench_die(BENCH_FAILED, "no memory");
     *plan.first = 1;
+    bench_check_preload();
     if (!bench_parse(&plan, argc, argv))
         return BENCH_OK;
     bench_each_case(&plan, 1);

@@ -10,17 +10,7 @@ static const struct bench_case cases[] = {
     {0},
 };
 
-static const struct bench_about about = {
-    .name = "bench_sets",
-    .text = "Replaces random blocks in tables of several sizes and tells operations per second\n"
+SLOTS_BENCH("bench_sets", "256,2k,10k,100k",
+            "Replaces random blocks in tables of several sizes and tells operations per second\n"
             "and the peak RSS of each.",
-    .cases = cases,
-    .threads = "1",
-    .slots = "256,2k,10k,100k",
-    SLOTS_FLAGS,
-};
-
-int main(int argc, char **argv)
-{
-    return bench_main(argc, argv, &about);
-}
+            slots_measure)

@@ -1,6 +1,6 @@
 /*
- * bench_slots.h - the load of bench_mid_mt_gap, bench_mid, bench_tiny and bench_sets: blocks
- * replaced at random in a table of slots.
+ * bench_slots.h - the load of bench_mid_mt_gap, bench_mid, bench_tiny, bench_sets and
+ * bench_calls: blocks replaced at random in a table of slots.
  *
  * Each thread has a table of its own. One operation draws a slot and a size, frees the slot's
  * block if there is one, allocates a new block and touches it as --touch says. An untimed
@@ -13,7 +13,11 @@
 
 #include "bench_run.h"
 
+/* bench_calls.c has other ways to get a block. */
+#ifndef SLOTS_MALLOC
+#define SLOTS_MALLOC(size) malloc(size)
 static const char slots_operation[] = "one malloc and, if the slot was full, one free";
+#endif
 
 /* What a thread adds to its struct bench_worker. */
 struct slots {
@@ -43,7 +47,7 @@ static inline __attribute__((always_inline)) uint64_t slots_replace(struct bench
                                : sizes[bench_pick((uint32_t)draw, size_count)].low;
         if (table[slot] != NULL)
             free(table[slot]);
-        void *block = malloc(size);
+        void *block = SLOTS_MALLOC(size);
         table[slot] = block;
         if (__builtin_expect(block == NULL, 0)) {
             self->failed = errno;
@@ -118,7 +122,7 @@ static inline void *slots_replay(struct bench_worker *self)
         uint64_t draw = bench_draw(&random);
         uint32_t slot = bench_pick((uint32_t)(draw >> 32), self->plan->slots);
         slots_retire(self, slot);
-        void *block = malloc(bench_size(&self->plan->sizes, (uint32_t)draw));
+        void *block = SLOTS_MALLOC(bench_size(&self->plan->sizes, (uint32_t)draw));
         own->block[slot] = block;
         if (block == NULL) {
             self->failed = errno;
@@ -158,13 +162,28 @@ static inline int slots_measure(const struct bench_plan *plan)
     return bench_emit(plan, &result);
 }
 
-/* What the common flags mean for this load. */
-#define SLOTS_FLAGS                                                                                \
-    .operation = slots_operation,                                                                  \
-    .threads_text = "threads, each with a table of slots of its own", .threads_most = 4096,        \
-    .ops_text = "timed operations per thread", .ops_most = UINT64_C(1) << 48,                      \
-    .sizes_text = "block sizes in bytes, equally likely: 4K, or 8K-32K for any size from\n"        \
-                  "one to the other; 8 and above; an entry may stand several times",               \
-    .slots_text = "blocks that a thread holds", .measure = slots_measure
+/* The whole of a bench with this load, behind its `cases`: the number of slots (or several, as a
+ * list) is the default of --slots. */
+#define SLOTS_BENCH(name_, slots_, text_, measure_)                                                \
+    static const struct bench_about about = {                                                      \
+        .name = name_,                                                                             \
+        .text = text_,                                                                             \
+        .operation = slots_operation,                                                              \
+        .cases = cases,                                                                            \
+        .threads = "1",                                                                            \
+        .threads_text = "threads, each with a table of slots of its own",                          \
+        .threads_most = 4096,                                                                      \
+        .ops_text = "timed operations per thread",                                                 \
+        .ops_most = UINT64_C(1) << 48,                                                             \
+        .sizes_text = "block sizes in bytes, equally likely: 4K, or 8K-32K for any size from\n"    \
+                      "one to the other; 8 and above; an entry may stand several times",           \
+        .slots = slots_,                                                                           \
+        .slots_text = "blocks that a thread holds",                                                \
+        .measure = measure_,                                                                       \
+    };                                                                                             \
+    int main(int argc, char **argv)                                                                \
+    {                                                                                              \
+        return bench_main(argc, argv, &about);                                                     \
+    }
 
 #endif

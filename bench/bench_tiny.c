@@ -10,17 +10,7 @@ static const struct bench_case cases[] = {
     {0},
 };
 
-static const struct bench_about about = {
-    .name = "bench_tiny",
-    .text = "Replaces random blocks of Tiny sizes in a table of slots and tells operations per\n"
+SLOTS_BENCH("bench_tiny", "256",
+            "Replaces random blocks of Tiny sizes in a table of slots and tells operations per\n"
             "second.",
-    .cases = cases,
-    .threads = "1",
-    .slots = "256",
-    SLOTS_FLAGS,
-};
-
-int main(int argc, char **argv)
-{
-    return bench_main(argc, argv, &about);
-}
+            slots_measure)

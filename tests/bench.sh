@@ -273,7 +273,7 @@ test_compare_input()
 {
     want=2
     run "$compare" --rounds 0 -- "$gap"
-    says "compare refuses zero rounds" err "'0' is not a number"
+    says "compare refuses zero rounds" err "0 is not within"
     run "$compare" --rounds
     says "compare refuses a flag without value" err '\-\-rounds needs a value'
     run "$compare" --bogus -- "$gap"
@@ -284,6 +284,14 @@ test_compare_input()
     says "compare refuses an absent bench" err 'no such program'
     run "$compare" --allocs glibc,hoard -- "$gap"
     says "compare refuses an unknown allocator" err "'hoard' is none of"
+    run "$compare" --rounds 3 -- "$gap" --threads 0
+    says "compare refuses what the bench refuses" err 'refuses its arguments: .*threads: 0 is not'
+    run "$compare" --rounds 3 -- "$gap" --bogus
+    says "and tells why" err "refuses its arguments: .*unrecognized option '--bogus'"
+    is "it says so once" "$(wc -l <"$work/err")" -eq 2
+    run "$compare" --csv "$work" -- "$gap"
+    says "compare refuses a file that cannot be written" err "cannot write $work"
+    is "in one line" "$(wc -l <"$work/err")" -eq 1
     run "$compare" --so "$work/absent.so" --allocs glibc -- "$gap"
     says "compare refuses an absent shared object" err "cannot read $work/absent.so"
     run env COMPARE_LIBDIRS="$work" BUILD="$work" "$compare" --allocs glibc,jemalloc -- "$gap"

@@ -3,17 +3,7 @@
 # does the same work. Debian's packages: the machine's, or unpacked under $BUILD/deps.
 set -u
 . "$(dirname "$0")/lib_bench.sh"
-
-# find_peer PACKAGE FILE: prints where the shared object is.
-find_peer()
-{
-    local place
-    for place in /usr/lib/*-linux-gnu*; do
-        [[ -e $place/$2 ]] && printf '%s' "$place/$2" && return
-    done
-    tools/deps.sh unpack "$1" "$BUILD/deps/peers" >"$TMP/unpack" 2>&1
-    find "$BUILD/deps/peers" -name "$2" -print -quit 2>/dev/null | grep .
-}
+. "$(dirname "$0")/lib_peers.sh"
 
 # What all results of a bench did, and their cases: the last word in work.
 work_of()
@@ -30,8 +20,8 @@ work_of()
 test_peer()
 {
     local peer=$1 name object
-    if ! object=$(find_peer "$2" "$3"); then
-        bad "$peer: no $3, and the package $2 cannot be had" "$TMP/unpack"
+    if ! object=$(need_peer "$peer"); then
+        bad "$peer is not here, and its package cannot be had" "$TMP/unpack"
         return
     fi
     for name in "${ALLOCATING[@]}"; do
@@ -48,7 +38,5 @@ for name in "${ALLOCATING[@]}"; do
     PRELOAD='' work_of "$name" >"$TMP/glibc.$name"
     judge "$name under glibc" grep -q '[0-9a-f]\{16\}$' "$TMP/glibc.$name"
 done
-test_peer jemalloc libjemalloc2 libjemalloc.so.2
-test_peer mimalloc libmimalloc2.0 libmimalloc.so.2.0
-test_peer tcmalloc libtcmalloc-minimal4 libtcmalloc_minimal.so.4
+for name in "${PEERS[@]}"; do test_peer "$name"; done
 finish

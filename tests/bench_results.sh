@@ -180,6 +180,21 @@ C
 void *__libc_malloc(size_t);
 void *realloc(void *block, size_t size) { return __libc_malloc(size); }
 C
+    make_so dirty <<'C'
+#include <stddef.h>
+#include <string.h>
+void *__libc_malloc(size_t);
+void *__libc_memalign(size_t, size_t);
+void *calloc(size_t count, size_t size)
+{
+    return count * size == 3000 ? memset(__libc_malloc(size), 1, size)
+                                : memset(__libc_malloc(count * size), 0, count * size);
+}
+void *aligned_alloc(size_t to, size_t size)
+{
+    return size == 3000 ? (char *)__libc_memalign(to, size + 16) + 16 : __libc_memalign(to, size);
+}
+C
     make_so dies <<'C'
 #include <stddef.h>
 void abort(void);
@@ -196,6 +211,12 @@ test_broken()
 {
     local name text
     make_broken
+    echo 'no library' >"$TMP/broken.so"
+    for name in "${ALLOCATING[@]}"; do
+        PRELOAD=$TMP/same.so:$TMP/broken.so ends "$name: an allocator that does not load" 2 err \
+            'LD_PRELOAD: .*broken.so does not load' bench "$name"
+        [[ ! -s $TMP/out ]] || bad "$name measures something else then" "$TMP/out"
+    done
     export PRELOAD=$TMP/same.so
     for name in bench_mid bench_churn bench_frag; do
         ends "$name notices a block that is handed out twice" 1 err 'did not hold what was' \
@@ -213,6 +234,11 @@ test_broken()
     done
     ends 'so does bench_realloc' 1 err 'malloc failed: Cannot allocate memory' \
         bench bench_realloc --case small --sizes 2000-3000 --ops 500
+    PRELOAD=$TMP/dirty.so
+    ends 'bench_calls notices a block of calloc that is not zero' 1 err 'that is not zero' \
+        bench bench_calls --case calloc --sizes 3000 --ops 500
+    ends 'and a block that is not aligned' 1 err 'not aligned to 64' \
+        bench bench_calls --case align64 --sizes 3000 --ops 500
     PRELOAD=$TMP/dies.so
     ends 'a case that crashes is told' 1 err 'case large slots=16: killed by signal 6' \
         bench bench_realloc --ops 300 --json --quiet

@@ -63,7 +63,8 @@ test_proof()
         'tidepool: exit status 1: .*malloc is that of libc.so.6' instr --pairs 100
     judge 'other results are kept' grep -qE '^case +glibc$' "$TMP/out"
     for name in 'jemalloc (package libjemalloc2)' 'tcmalloc (package libtcmalloc-minimal4)'; do
-        judge "not installed is told: $name" grep -qF "not counted, not installed: $name" "$TMP/out"
+        judge "not installed is told: $name" \
+            grep -qF "not measured, not installed: $name" "$TMP/out"
     done
     # The library's own word, pointer by pointer.
     OPTIONS=tiny_max=1023 ends 'blocks of another tier are no result' 1 err \
@@ -155,7 +156,7 @@ test_peers()
 {
     local name
     for name in "${PEERS[@]}"; do
-        find_peer "$name" >"$TMP/peer" || bad "$name cannot be had" "$TMP/unpack"
+        need_peer "$name" >"$TMP/peer" || bad "$name cannot be had" "$TMP/unpack"
     done
     instr --allocs "$(IFS=,; echo "${PEERS[*]}")" --pairs 100 --csv "$TMP/peers"
     for name in "${PEERS[@]}"; do

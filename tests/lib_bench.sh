@@ -7,7 +7,7 @@
 unset LD_PRELOAD
 
 ALLOCATING=(bench_mid_mt_gap bench_mid bench_tiny bench_sets bench_remote bench_churn bench_frag
-    bench_realloc bench_start)
+    bench_realloc bench_calls bench_start)
 BENCHES=("${ALLOCATING[@]}" bench_header bench_stride)
 need "$SO" "${BENCHES[@]/#/$BUILD/bench/}"
 
@@ -31,6 +31,7 @@ results_of()
 {
     case $1 in
     bench_mid | bench_sets | bench_remote) echo 2 2 ;;
+    bench_calls) echo 3 3 ;;
     bench_realloc) echo 4 4 ;;
     bench_start) echo 2 3 ;;
     bench_header) echo 68 68 ;;

@@ -27,6 +27,27 @@ expect()
     fi
 }
 
+# interrupted NAME FILE COMMAND...: the command gets a signal when FILE is there, which a bench that
+# it runs makes, with its process id, before it hangs. It must end with 143, and end the bench.
+interrupted()
+{
+    local pid file=$2
+    "${@:3}" >"$TMP/out" 2>"$TMP/err" </dev/null &
+    pid=$!
+    for _ in {1..300}; do
+        [[ ! -s $file ]] || break
+        sleep 0.1
+    done
+    kill -TERM $pid
+    STATUS=0
+    wait $pid || STATUS=$?
+    if ((STATUS == 143)) && ! kill -0 "$(cat "$file")" 2>/dev/null; then
+        ok "$1: it ends with 143, and ends the bench that ran"
+    else
+        bad "$1: it ends with 143, and ends the bench that ran (exit $STATUS)" "$TMP/err"
+    fi
+}
+
 # has NAME PATTERN [FILE]: a line of FILE or of what the last command printed.
 has()
 {

@@ -91,6 +91,81 @@ EOT
     same 'and what is not is not' 0 "$(grep -c 'within the spread' "$TMP/out")"
 }
 
+test_metric()
+{
+    bench figures <<'EOT'
+M=1
+for C in a b; do
+    result | sed "s/}/,\"idle_rss_kib\":$((40 - 10 * N)),\"rows_per_s\":$((N + 1)),\"o\":\"x\"}/"
+done
+EOT
+    expect 'another figure is compared' 0 out 'idle_rss_kib .* x best *(less is better)' \
+        "$COMPARE" --rounds 1 --allocs glibc --so "$TMP/idle.so" --metric idle_rss_kib \
+        --csv "$ROWS" --json "$TMP/rows.json" -- "$TMP/bin/figures"
+    has 'less is better' '^idle.so  *30  *30..30  *1.000\*'
+    has 'the others have their ratio' '^glibc  *40  *40..40  *1.333 $'
+    same 'it is a column of the CSV' '40 40 30 30' "$(column idle_rss_kib "$ROWS")"
+    has 'and in the JSON' '"idle_rss_kib":{"median":40,' "$TMP/rows.json"
+    has 'which names it' '"metric":"idle_rss_kib","best":"idle.so"' "$TMP/rows.json"
+    rm "$TMP/figures.runs"
+    expect 'of a rate more is better' 0 out '^idle.so  *2 .* 1.000\*' "$COMPARE" --rounds 1 \
+        --allocs glibc --so "$TMP/idle.so" --metric rows_per_s -- "$TMP/bin/figures"
+    expect 'an unknown figure is refused with those that there are' 2 err \
+        "no figure 'speed' in its JSON, which has: cpu_s final_rss_kib idle_rss_kib invol_sw" \
+        "$COMPARE" --allocs glibc --metric speed -- "$TMP/bin/figures"
+    expect 'so is one that is no number' 2 err "no figure 'o' in" \
+        "$COMPARE" --allocs glibc --metric o -- "$TMP/bin/figures"
+    expect 'and what is no key' 2 err "'a b' is no key" "$COMPARE" --metric 'a b' -- "$GAP"
+    bench lacking <<'EOT'
+M=1 C=c
+result | sed "s/}/,\"f$N\":1}/"
+EOT
+    expect 'a figure that only some have fails' 1 err "idle.so: round 1: no figure 'f0' in" \
+        "$COMPARE" --rounds 1 --allocs glibc --so "$TMP/idle.so" --metric f0 -- "$TMP/bin/lacking"
+    has 'the results are kept' '^glibc  *1 '
+}
+
+test_tide()
+{
+    expect 'tidepool with other options' 0 out '^tidepool:tiny_max=1023+cache=1M  *[0-9]' \
+        "$COMPARE" --rounds 1 --allocs tidepool --tide tiny_max=1023,cache=1M --csv "$ROWS" -- \
+        "$GAP" --ops 5k --sizes 1024
+    expect 'its options hold for it' 0 out '^tidepool:tiny_max=1023 ' \
+        "$COMPARE" --rounds 1 --allocs glibc --tide tiny_max=1023 --expect-mix mid=100 -- \
+        "$GAP" --ops 5k --sizes 1024
+    expect 'and for nobody else' 1 err 'tidepool: .*mid served 0.00 %' "$COMPARE" --rounds 1 \
+        --allocs tidepool --tide tiny_max=1023 --expect-mix mid=100 -- \
+        "$GAP" --ops 5k --sizes 1024
+    expect 'an option that it does not know is told' 1 err "unknown option 'colour'" "$COMPARE" \
+        --rounds 1 --allocs glibc --tide colour=red -- "$GAP" --ops 5k
+    has 'the results are kept' '^glibc '
+    expect 'refuses no options' 2 err "'' is no list" "$COMPARE" --tide '' -- "$GAP"
+    expect 'refuses the same ones twice' 2 err 'tidepool:cache=1M is given twice' "$COMPARE" \
+        --tide cache=1M --tide cache=1M -- "$GAP"
+}
+
+# Rounds go on until the next one does not fit.
+test_seconds()
+{
+    bench naps <<'EOT'
+M=1 C=c
+sleep 0.5
+result
+EOT
+    expect 'three rounds are the least' 0 out 'medians of the runs, 3 ' "$COMPARE" --seconds 1 \
+        --allocs glibc -- "$TMP/bin/naps"
+    rm "$TMP/naps.runs"
+    run "$COMPARE" --seconds 4 --allocs glibc -- "$TMP/bin/naps"
+    same 'as many as fit, at most' 1 "$(($(cat "$TMP/naps.runs") <= 8 &&
+        $(cat "$TMP/naps.runs") >= 3))"
+    expect 'and no more than are wanted' 0 out 'medians of the runs, 2 ' "$COMPARE" --seconds 60 \
+        --rounds 2 --allocs glibc -- "$TMP/bin/naps"
+    bench dead <<<'exit 9'
+    TEST_SECONDS=60 expect 'it ends when nobody is left' 1 err 'exit status 9' "$COMPARE" \
+        --seconds 1000 --allocs glibc -- "$TMP/bin/dead"
+    same 'who failed did not run again' 1 "$(cat "$TMP/dead.runs")"
+}
+
 # The samples of one allocator, times in order.
 test_memory()
 {
@@ -207,7 +282,7 @@ test_report()
     has 'and below it' '^\* failed: tidepool: round 1, threads 8, exit status 5' "$page"
     has 'a missing allocator is named' 'not installed: jemalloc (package libjemalloc2)' "$page"
     has 'so are missing pictures' 'No pictures: gnuplot is not installed' "$page"
-    has 'short runs are called rough' '^Rough: only 1000 operations a run' "$page"
+    has 'few rounds are called rough' '^Rough: only 2 rounds; more BENCH_SECONDS' "$page"
     has 'every table has its command' '^    bench/compare --rounds 2 --sweep threads=1,2' "$page"
     has 'the machine is described' '^| processor | .* usable |' "$page"
     has 'peaks are in MiB, the leanest is the best' '^| glibc | \*\*2\*\* 1.00 |' "$page"
@@ -228,33 +303,46 @@ test_report_pictures()
     same 'also as PNG' "$(printf '\211PNG')" "$(head -c 4 "$dir/size.png")"
 }
 
+# It finds out by itself how many operations and rounds there is time for.
+test_report_time()
+{
+    local page=$TMP/timed/report.md words
+    bench planted <<'EOT'
+M=1 C=c
+result | sed 's/"wall_s":1/"wall_s":0.0031/'
+EOT
+    cp "$TMP/bin/planted" "$PLANTED/bench/bench_mid_mt_gap"
+    expect 'a report in a given time' 0 "$page" 'shortest run was timed for 3 ms; more BENCH_S' \
+        env BUILD="$PLANTED" PATH="$BARE_PATH" BENCH_SECONDS=3 bench/report --allocs glibc \
+        --chapters threads --out "$TMP/timed"
+    words=$(grep -o -m 1 -e '--seconds [0-9]* .*--ops [0-9]*' "$page")
+    within 'the rounds have no more time than that' 1 3 "${words#*--seconds }"
+    within 'operations are at least what a clock can tell' 200000 1000000000 "${words##*--ops }"
+    same 'the page tells how many rounds there were' 1 \
+        "$(grep -cE '^([3-9]|[1-9][0-9]+) rounds\.$' "$page")"
+}
+
+# within NAME LOW HIGH TEXT: the number that the text begins with.
+within()
+{
+    local number=${4%%[!0-9]*}
+    same "$1" 1 "$((${number:-0} >= $2 && ${number:-0} <= $3))"
+}
+
 # The second chapter never ends; the first one must be in the page.
 test_report_interruption()
 {
-    local dir=$TMP/stopped pid
+    local dir=$TMP/stopped
     bench planted <<EOT
 [[ "\$*" != *--threads* ]] || { echo \$\$ >'$TMP/hanging.pid'; exec sleep 60; }
 M=1 C=c
 result
 EOT
     cp "$TMP/bin/planted" "$PLANTED/bench/bench_mid_mt_gap"
-    BUILD=$PLANTED PATH=$BARE_PATH bench/report --rounds 1 --ops 9 --allocs glibc --out "$dir" \
-        >"$TMP/out" 2>"$TMP/err" &
-    pid=$!
-    for _ in {1..300}; do
-        [[ ! -s $TMP/hanging.pid ]] || break
-        sleep 0.1
-    done
-    kill -TERM $pid
-    wait $pid
-    same 'an interrupted report ends with 143' 143 $?
+    interrupted 'a signal in the second chapter' "$TMP/hanging.pid" env BUILD="$PLANTED" \
+        PATH="$BARE_PATH" bench/report --rounds 1 --ops 9 --allocs glibc --out "$dir"
     has 'the chapters so far are in the page' '^| glibc | \*\*1\*\* (1..1) 1.00' "$dir/report.md"
     has 'it says that others are missing' '^\* interrupted: chapters are missing' "$dir/report.md"
-    if kill -0 "$(cat "$TMP/hanging.pid")" 2>/dev/null; then
-        bad 'the bench that ran is ended'
-    else
-        ok 'the bench that ran is ended'
-    fi
 }
 
 test_report_input()
@@ -262,10 +350,17 @@ test_report_input()
     expect 'report refuses an unknown chapter' 2 err "no chapter 'all'" bench/report \
         --chapters all
     expect 'report refuses zero seconds' 2 err 'not within' bench/report --seconds 0
+    expect 'report refuses an empty list of chapters' 2 err 'chapters: empty list' bench/report \
+        --chapters ''
+    expect 'no number begins with a nought: the shell takes it for an octal one' 2 err \
+        "'010' is not a whole number" bench/report --rounds 010
     expect 'report refuses an unknown option' 2 err "unknown option '--bogus'" bench/report \
         --bogus 1
     report 'report refuses what compare refuses' 2 err "'hoard' is none of" --allocs hoard \
         --chapters size --out "$TMP/refused"
+    same 'before anything is done' no "$([[ -e $TMP/refused ]] && echo yes || echo no)"
+    report 'so with no allocators' 2 err 'allocs: empty list' --allocs ''
+    report 'and with an object that is not there' 2 err 'cannot read' --so "$TMP/nowhere.so"
     expect 'report --help tells the exit status' 0 out 'Exit status: 0, 1 something failed' \
         bench/report --help
 }
@@ -273,11 +368,15 @@ test_report_input()
 idle_library
 test_sweep
 test_results
+test_metric
+test_tide
+test_seconds
 test_memory
 test_pictures
 test_input
 test_report
 test_report_pictures
+test_report_time
 test_report_interruption
 test_report_input
 finish

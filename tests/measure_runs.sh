@@ -139,25 +139,12 @@ EOT
 # A signal in the third run: two are there.
 test_interruption()
 {
-    local pid
     fake slow <<<"((N < 2)) || { echo \$\$ >'$TMP/slow.pid'; exec sleep 60; }
 echo \"{\\\"mops_per_s\\\":\$N}\""
-    "$SIMPLE" --so none --runs 9 --out "$OUT" -- "$TMP/bin/slow" >"$TMP/out" 2>"$TMP/err" &
-    pid=$!
-    for _ in {1..300}; do
-        [[ ! -s $TMP/slow.pid ]] || break
-        sleep 0.1
-    done
-    kill -TERM $pid
-    wait $pid
-    same 'an interruption ends with 143' 143 $?
+    interrupted 'a signal in the third run' "$TMP/slow.pid" \
+        "$SIMPLE" --so none --runs 9 --out "$OUT" -- "$TMP/bin/slow"
     has 'the runs so far are described' 'mops_per_s: 2 runs'
     same 'and written' '1 2' "$(column run_no "$OUT/runs.csv")"
-    if kill -0 "$(cat "$TMP/slow.pid")" 2>/dev/null; then
-        bad 'the bench that ran is ended'
-    else
-        ok 'the bench that ran is ended'
-    fi
 }
 
 test_log_settings()

@@ -122,7 +122,7 @@ test_allocators()
     PRELOAD=$SO works 'tidepool' micro_malloc
     judge 'and says so' grep -q '"malloc": "tidepool [0-9]' "$TMP/out"
     for name in "${PEERS[@]}"; do
-        if peer=$(find_peer "$name"); then
+        if peer=$(need_peer "$name"); then
             PRELOAD=$peer works "$name" micro_malloc
         else
             bad "$name cannot be had" "$TMP/unpack"
@@ -238,6 +238,9 @@ test_flags()
             micro $program --benchmark_repetitions=0 --benchmark_filter=4096
         ends "$program: help" 0 out 'benchmark_format' micro $program --help
     done
+    echo 'no library' >"$TMP/broken.so"
+    PRELOAD=$TMP/broken.so ends 'an allocator that does not load' 2 err \
+        'LD_PRELOAD: .*broken.so does not load' micro micro_malloc "${QUICK[@]}"
     ends 'a table' 0 out '^malloc_free/mid/4096 .* ns' \
         micro micro_malloc --benchmark_filter='free/mid/4096$' --benchmark_min_time=0.0005
     ends 'CSV' 0 out '^"malloc_free/mid/4096",' micro micro_malloc --benchmark_format=csv \

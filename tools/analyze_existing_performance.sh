@@ -27,25 +27,18 @@ set -u
 COLUMN='' GROUP='' FORM=text
 FILES=()
 
-parse()
+take()
 {
-    while (($# > 0)); do
-        case $1 in
-        --help | --self-test) MODE=$1 ;;
-        --column | --group | --form)
-            need_value "$1" $#
-            case $1 in
-            --column) COLUMN+=${COLUMN:+,}$2 ;;
-            --group) GROUP=$2 ;;
-            --form) FORM=$2 ;;
-            esac
-            shift
-            ;;
-        -*) die "unknown option '$1'; try --help" ;;
-        *) FILES+=("$1") ;;
-        esac
-        shift
-    done
+    case $1 in
+    --column) COLUMN+=${COLUMN:+,}$2 ;;
+    --group) GROUP=$2 ;;
+    --form) FORM=$2 ;;
+    esac
+}
+
+operand()
+{
+    FILES+=("$1")
 }
 
 # The column that tells one series from another: the one asked for, else a known one.
@@ -95,45 +88,22 @@ analyze_all()
 # says NAME STATUS WORDS FILE-LINE...: what a file with these lines must give.
 says()
 {
-    local name=$1 want=$2 words=$3 status=0
-    shift 3
-    printf '%s\n' "$@" >"$WORK/f.csv"
-    (analyze "$WORK/f.csv") >"$WORK/out" 2>&1 || status=$?
-    if ((status == want)) && grep -q -e "$words" "$WORK/out"; then
-        echo "ok - $SELF: $name"
-    else
-        echo "not ok - $SELF: $name (status $status, wanted $want and '$words')"
-        sed 's/^/#   /' "$WORK/out"
-        SELF_BAD=1
-    fi
+    printf '%s\n' "${@:4}" >"$WORK/f.csv"
+    self_ends "${@:1:3}" analyze "$WORK/f.csv"
 }
 
 self_test()
 {
-    SELF_BAD=0
-    make_work
     says 'four runs are too few' 0 'take at least 5' x_per_s 10 11 10 11
     says 'five that agree are enough' 0 'enough runs' x_per_s 10 11 10 11 10
     says 'CV 15.3 % is too wide' 0 'CV above 15 %' x_per_s 85 100 115 84 115
     says 'a time stamp is no number' 1 "is '12:30:55', which is no number" x_per_s 10 12:30:55
     says 'a header alone is nothing' 2 'no usable row' x_per_s
-    return $SELF_BAD
 }
 
 # ------------------------------------------------------------------------------------------
 
-MODE=
-parse "$@"
-case $MODE in
---help)
-    show_help
-    exit 0
-    ;;
---self-test)
-    self_test
-    exit
-    ;;
-esac
+parse_options '--column --group --form' "$@"
 [[ $FORM =~ ^(text|csv|json)$ ]] || die "--form: '$FORM' is none of text, csv, json"
 ((${#FILES[@]} > 0)) || die 'no file given; try --help'
 analyze_all

@@ -11,6 +11,8 @@ BUILD=${BUILD:-$HOME_DIR/build}
 SELF=${0##*/}
 STATISTICS=$HOME_DIR/tools/lib_measure.awk
 CHILD=
+PRELOAD=''  # what run_limited preloads
+SETTINGS='' # its TIDEPOOL_OPTIONS, instead of those of the environment
 export LC_ALL=C
 
 say()
@@ -37,26 +39,101 @@ make_work()
     trap 'if declare -F on_exit >/dev/null; then on_exit; fi; rm -rf "$WORK"' EXIT
 }
 
-# need_number WHAT VALUE LOW HIGH: a whole number within the bounds.
+# need_number WHAT VALUE LOW HIGH: a whole number within the bounds, as the shell takes it: 010
+# would be eight.
 need_number()
 {
-    [[ $2 =~ ^[0-9]{1,15}$ ]] || die "$1: '$2' is not a whole number"
-    ((10#$2 >= $3 && 10#$2 <= $4)) || die "$1: $2 is not within $3..$4"
+    [[ $2 =~ ^(0|[1-9][0-9]{0,14})$ ]] || die "$1: '$2' is not a whole number"
+    (($2 >= $3 && $2 <= $4)) || die "$1: $2 is not within $3..$4"
 }
 
-# need_value OPTION COUNT: an option that wants a value is followed by one.
-need_value()
+# parse_options OPTIONS WORD...: the command line. Each of the OPTIONS (between blanks) wants a
+# value and goes with it to take(); one that is written with a ! wants none. --help and, if the
+# script has self_test(), --self-test are done here. With `--` among the OPTIONS, what stands
+# behind -- is set as WORDS. Other words go to operand(), if the script has it.
+parse_options()
 {
-    (($2 >= 2)) || die "$1 needs a value"
+    local valued=" $1 " hint=
+    shift
+    WORDS=()
+    [[ $valued != *' -- '* ]] || hint=' (the command stands behind --)'
+    while (($# > 0)); do
+        case $1 in
+        --help)
+            show_help
+            exit 0
+            ;;
+        --self-test)
+            declare -F self_test >/dev/null || die "unknown option '$1'; try --help"
+            run_self_test
+            ;;
+        --)
+            [[ -n $hint ]] || die "unknown option '--'; try --help"
+            (($# > 1)) || die 'nothing stands behind --'
+            WORDS=("${@:2}")
+            return 0
+            ;;
+        -*)
+            if [[ $valued == *" $1! "* ]]; then
+                take "$1"
+                shift
+                continue
+            fi
+            [[ $valued == *" $1 "* ]] || die "unknown option '$1'$hint; try --help"
+            if (($# < 2)) || [[ $2 == -- ]]; then die "$1 needs a value"; fi
+            take "$1" "$2"
+            shift
+            ;;
+        *)
+            declare -F operand >/dev/null || die "'$1' is no option$hint; try --help"
+            operand "$1"
+            ;;
+        esac
+        shift
+    done
 }
+
+# ---- self-tests ---------------------------------------------------------------------------
+
+run_self_test()
+{
+    SELF_BAD=0
+    make_work
+    self_test
+    exit $SELF_BAD
+}
+
+# self_verdict NAME TROUBLE [FILE]: trouble is what is wrong, or nothing; the file is shown then.
+self_verdict()
+{
+    if [[ -z $2 ]]; then
+        echo "ok - $SELF: $1"
+        return 0
+    fi
+    echo "not ok - $SELF: $1 ($2)"
+    [[ -z ${3:-} ]] || sed 's/^/#   /' "$3"
+    SELF_BAD=1
+}
+
+# self_ends NAME STATUS WORDS COMMAND...: the command ends so, and a line that it prints has the
+# words (a pattern).
+self_ends()
+{
+    local status=0 trouble=
+    ("${@:4}") >"$WORK/said" 2>&1 || status=$?
+    if ((status != $2)) || ! grep -q -e "$3" "$WORK/said"; then
+        trouble="status $status, wanted $2 and '$3'"
+    fi
+    self_verdict "$1" "$trouble" "$WORK/said"
+}
+
+# ---- what is measured -------------------------------------------------------------------
 
 # statistics PROGRAM [-v NAME=VALUE]... [FILE]...: an awk program on top of the statistics.
 statistics()
 {
     awk -f "$STATISTICS" -f "$HOME_DIR/tools/measure/$1.awk" "${@:2}"
 }
-
-# ---- what is measured -------------------------------------------------------------------
 
 # The log's settings belong to the log's benches: anywhere else they would be ignored, and a
 # figure would be taken for what it is not.
@@ -110,9 +187,28 @@ run_limited()
     local limit=$1 out=$2 err=$3
     shift 3
     BEGAN=$SECONDS
-    timeout -k 5 "$limit" env ${PRELOAD:+LD_PRELOAD="$PRELOAD"} "$@" >"$out" 2>"$err" </dev/null &
+    timeout -k 5 "$limit" env ${PRELOAD:+LD_PRELOAD="$PRELOAD"} \
+        ${SETTINGS:+TIDEPOOL_OPTIONS="$SETTINGS"} "$@" >"$out" 2>"$err" </dev/null &
     CHILD=$!
     reap
+}
+
+# A line that overwrites itself on a terminal, else a line of its own.
+progress()
+{
+    if [[ -t 2 ]]; then printf '\r%s\033[K' "$1" >&2; else printf '%s\n' "$1" >&2; fi
+}
+
+clear_line()
+{
+    [[ ! -t 2 ]] || printf '\r\033[K' >&2
+}
+
+# What a signal does: on_signal STATUS, which the script has.
+trap_signals()
+{
+    trap 'on_signal 130' INT
+    trap 'on_signal 143' TERM
 }
 
 # Waits for what runs now; sets STATUS. The shell says nothing when it dies by a signal.

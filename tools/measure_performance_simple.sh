@@ -29,28 +29,6 @@ RUNS=${NUM_ITERATIONS:-10}
 LIMIT=${RUN_SECONDS:-300}
 METRIC=mops_per_s
 SO='' OUT='' REQUIRE=''
-WORDS=()
-
-parse()
-{
-    while (($# > 0)); do
-        case $1 in
-        --help | --self-test) MODE=$1 ;;
-        --)
-            WORDS=("${@:2}")
-            (($# > 1)) || die 'nothing stands behind --'
-            return 0
-            ;;
-        --runs | --timeout | --so | --metric | --out | --require)
-            need_value "$1" $#
-            take "$1" "$2"
-            shift
-            ;;
-        *) die "unknown option '$1' (the bench stands behind --); try --help" ;;
-        esac
-        shift
-    done
-}
 
 take()
 {
@@ -68,7 +46,6 @@ check_input()
 {
     need_number "--runs (NUM_ITERATIONS)" "$RUNS" 1 100000
     need_number "--timeout (RUN_SECONDS)" "$LIMIT" 1 1000000
-    RUNS=$((10#$RUNS)) LIMIT=$((10#$LIMIT))
     [[ $METRIC =~ ^[A-Za-z_][A-Za-z0-9_.]*$ ]] || die "--metric: '$METRIC' is no key"
     [[ -z $REQUIRE || $REQUIRE == stable || $REQUIRE == moderate ]] ||
         die "--require: '$REQUIRE' is neither stable nor moderate"
@@ -103,16 +80,8 @@ run_all()
         rows -v run_no="$i" -v start="${start/,/.}" -v ending="${words//\\/\\\\}" -v ours=$ours \
             <"$WORK/out" >"$WORK/rows"
         cat "$WORK/rows" >>"$RESULTS"
-        progress "$i"
+        progress "$SELF: [$i/$RUNS] $(tail -n 1 "$WORK/rows" | cut -d, -f3-5)"
     done
-}
-
-# The row just written, on stderr: a line that overwrites itself on a terminal.
-progress()
-{
-    local line
-    line="[$1/$RUNS] $(tail -n 1 "$WORK/rows" | cut -d, -f3-5)"
-    if [[ -t 2 ]]; then printf '\r%s\033[K' "$line" >&2; else say "$line"; fi
 }
 
 summarise()
@@ -124,7 +93,7 @@ summarise()
 show()
 {
     local status=0
-    [[ ! -t 2 ]] || printf '\r\033[K' >&2
+    clear_line
     printf '%s, %s\n' "${BENCH[*]}" "${PRELOAD:-libc malloc}"
     summarise -v form=text -v require="$REQUIRE" || status=1
     summarise -v form=csv >"$OUT/summary.csv" 2>/dev/null || true
@@ -148,12 +117,9 @@ on_signal()
 # self NAME WANT GOT
 self()
 {
-    if [[ $3 == "$2" ]]; then
-        echo "ok - $SELF: $1"
-    else
-        printf 'not ok - %s: %s\n# wanted %s\n# got    %s\n' "$SELF" "$1" "$2" "$3"
-        SELF_BAD=1
-    fi
+    local trouble=
+    [[ $3 == "$2" ]] || trouble="wanted $2, got $3"
+    self_verdict "$1" "$trouble"
 }
 
 # cell COLUMN CSV: of the first row.
@@ -166,8 +132,6 @@ cell()
 self_test()
 {
     local csv log
-    SELF_BAD=0
-    make_work
     RESULTS=$WORK/runs.csv
     printf '%s\n' mops_per_s 2 4 4 4 5 5 7 9 >"$RESULTS"
     csv=$(summarise -v form=csv)
@@ -181,26 +145,13 @@ self_test()
     log=$'2031-07-04 09:41:58 mops_per_s: 58\n09:41:58 {"mops_per_s":58}\n{"mops_per_s":12.5}'
     self 'a time stamp is no result' 12.5 \
         "$(rows -v run_no=1 -v start=0 <<<"$log" | cut -d, -f5)"
-    return $SELF_BAD
 }
 
 # ------------------------------------------------------------------------------------------
 
-MODE=
-parse "$@"
-case $MODE in
---help)
-    show_help
-    exit 0
-    ;;
---self-test)
-    self_test
-    exit
-    ;;
-esac
+parse_options '--runs --timeout --so --metric --out --require --' "$@"
 check_input
 make_work
-trap 'on_signal 130' INT
-trap 'on_signal 143' TERM
+trap_signals
 run_all
 show

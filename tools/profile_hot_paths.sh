@@ -28,31 +28,9 @@ set -u
 
 DURATION=${PROFILE_DURATION:-10}
 SO='' OUT='' FROM='' FREQUENCY=499 STACKS=dwarf
-WORDS=()
 FAILED=0
 NO_COUNTERS='No cache and no branch counters here: nothing can be said about cache misses and branch
 misses.'
-
-parse()
-{
-    while (($# > 0)); do
-        case $1 in
-        --help | --self-test) MODE=$1 ;;
-        --)
-            WORDS=("${@:2}")
-            (($# > 1)) || die 'nothing stands behind --'
-            return 0
-            ;;
-        --duration | --so | --frequency | --stacks | --from | --out)
-            need_value "$1" $#
-            take "$1" "$2"
-            shift
-            ;;
-        *) die "unknown option '$1' (the command stands behind --); try --help" ;;
-        esac
-        shift
-    done
-}
 
 take()
 {
@@ -141,12 +119,12 @@ choose_event()
 perf_run()
 {
     local stop=()
-    ((10#$DURATION == 0)) || stop=(timeout -s TERM -k 5 "$DURATION")
+    ((DURATION == 0)) || stop=(timeout -s TERM -k 5 "$DURATION")
     perf "$@" -- ${stop+"${stop[@]}"} env ${PRELOAD:+LD_PRELOAD="$PRELOAD"} "${BENCH[@]}" \
         ${LOG_FLAGS+"${LOG_FLAGS[@]}"} >"$WORK/out" 2>"$WORK/err" </dev/null &
     CHILD=$!
     reap
-    if ((10#$DURATION > 0 && STATUS == 124)); then STATUS=0; fi
+    if ((DURATION > 0 && STATUS == 124)); then STATUS=0; fi
 }
 
 record()
@@ -154,7 +132,7 @@ record()
     local how=() words
     [[ $STACKS == none ]] || how=(--call-graph "$STACKS")
     [[ $STACKS != dwarf ]] || how[1]+=,4096
-    say "recording ${BENCH[*]}$( ((10#$DURATION == 0)) || echo " for $DURATION s")"
+    say "recording ${BENCH[*]}$( ((DURATION == 0)) || echo " for $DURATION s")"
     perf_run record -q -e "$EVENT" -F "$FREQUENCY" ${how+"${how[@]}"} -o "$WORK/data"
     words=$(ending "$STATUS" 0 "$WORK/err")
     if [[ -n $words ]]; then
@@ -250,8 +228,7 @@ on_signal()
 profile()
 {
     choose_event
-    trap 'on_signal 130' INT
-    trap 'on_signal 143' TERM
+    trap_signals
     record
     report || exit 1
     trap - INT TERM
@@ -268,19 +245,13 @@ profile()
 # self NAME FILE WORDS: a line of the file has the words.
 self()
 {
-    if grep -q -F -e "$3" "$2"; then
-        echo "ok - $SELF: $1"
-    else
-        echo "not ok - $SELF: $1 (no '$3')"
-        sed 's/^/#   /' "$2"
-        SELF_BAD=1
-    fi
+    local trouble=
+    grep -q -F -e "$3" "$2" || trouble="no '$3'"
+    self_verdict "$1" "$trouble" "$2"
 }
 
 self_test()
 {
-    SELF_BAD=0
-    make_work
     OUT=$WORK
     REPORT=$WORK/report.txt
     FROM=$WORK/samples.txt
@@ -293,29 +264,17 @@ prog 12 83.000199:     10 cycles:
 	  402000 [unknown] (/usr/lib/libx.so)
 	  401100 main (/usr/bin/prog)
 EOT
-    report >/dev/null || SELF_BAD=1
+    self_ends 'samples are reported' 0 'written to' report
     self 'the weight is before the event, not in the time stamp' "$WORK/folded.txt" \
         $'30\tprog@command\tmain@prog\ta<b>@prog'
     self 'three quarters of the time are a target' "$WORK/hot_spots.csv" 'a<b>,prog,75.00,'
     self 'a caller has all of it' "$WORK/flame.svg" 'main (prog): 100.00 %'
     self 'names are written as XML' "$WORK/flame.svg" 'a&lt;b&gt; (prog): 75.00 %'
-    return $SELF_BAD
 }
 
 # ------------------------------------------------------------------------------------------
 
-MODE=
-parse "$@"
-case $MODE in
---help)
-    show_help
-    exit 0
-    ;;
---self-test)
-    self_test
-    exit
-    ;;
-esac
+parse_options '--duration --so --frequency --stacks --from --out --' "$@"
 check_input
 make_work
 if [[ -n $FROM ]]; then

@@ -27,27 +27,18 @@ set -u
 TABLE=$HOME_DIR/tools/verify_cache_alignment.txt
 LIBRARY='' CSV=''
 
-parse()
+take()
 {
-    while (($# > 0)); do
-        case $1 in
-        --help | --self-test) MODE=$1 ;;
-        --table | --csv)
-            need_value "$1" $#
-            case $1 in
-            --table) TABLE=$2 ;;
-            --csv) CSV=$2 ;;
-            esac
-            shift
-            ;;
-        -*) die "unknown option '$1'; try --help" ;;
-        *)
-            [[ -z $LIBRARY ]] || die "one library at a time, not $LIBRARY and $1"
-            LIBRARY=$1
-            ;;
-        esac
-        shift
-    done
+    case $1 in
+    --table) TABLE=$2 ;;
+    --csv) CSV=$2 ;;
+    esac
+}
+
+operand()
+{
+    [[ -z $LIBRARY ]] || die "one library at a time, not $LIBRARY and $1"
+    LIBRARY=$1
 }
 
 # verify LIBRARY TABLE FORM: prints the layout; mismatches on stderr.
@@ -105,15 +96,7 @@ EOT
 # expect NAME STATUS WORDS: what the planted library must give.
 expect()
 {
-    local status=0
-    (verify "$WORK/planted.so" "$WORK/table" text) >"$WORK/out" 2>&1 || status=$?
-    if ((status == $2)) && grep -q -e "$3" "$WORK/out"; then
-        echo "ok - $SELF: $1"
-    else
-        echo "not ok - $SELF: $1 (status $status, wanted $2 and '$3')"
-        sed 's/^/#   /' "$WORK/out"
-        SELF_BAD=1
-    fi
+    self_ends "$@" verify "$WORK/planted.so" "$WORK/table" text
 }
 
 # wrong_table NAME SED WORDS: the good struct against a table changed by sed.
@@ -133,8 +116,6 @@ wrong_struct()
 
 self_test()
 {
-    SELF_BAD=0
-    make_work
     command -v "${CC:-gcc}" >/dev/null || die 'the self-test needs gcc (CC)'
     printf '%s\n' "$GOOD_TABLE" >"$WORK/table"
     plant "$GOOD_STRUCT"
@@ -156,23 +137,11 @@ self_test()
     plant "$GOOD_STRUCT"
     strip -g "$WORK/planted.so"
     expect 'a library without debug data' 2 'no debug data'
-    return $SELF_BAD
 }
 
 # ------------------------------------------------------------------------------------------
 
-MODE=
-parse "$@"
-case $MODE in
---help)
-    show_help
-    exit 0
-    ;;
---self-test)
-    self_test
-    exit
-    ;;
-esac
+parse_options '--table --csv' "$@"
 LIBRARY=${LIBRARY:-$BUILD/libtidepool.so}
 make_work
 report

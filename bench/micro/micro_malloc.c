@@ -295,6 +295,7 @@ static const struct micro_bench others[] = {
 int main(int argc, char **argv)
 {
     char text[64] = "not tidepool";
+    bench_check_preload();
     if (bench_on_tidepool() && tide_version != NULL)
         snprintf(text, sizeof text, "tidepool %s", tide_version());
     micro_context("malloc", text);
