@@ -15,8 +15,8 @@
 # shellcheck disable=SC2016 # the dollars in quotes are the assembler's
 set -u
 
-FASTPATH_MALLOC=${FASTPATH_MALLOC:-40}
-FASTPATH_FREE=${FASTPATH_FREE:-52}
+FASTPATH_MALLOC=${FASTPATH_MALLOC:-32}
+FASTPATH_FREE=${FASTPATH_FREE:-44}
 # A return after fewer instructions did no work, as free(NULL).
 FASTPATH_LEAST=6
 

@@ -41,6 +41,15 @@
 #endif
 #define TIDE_RELAXED_SET(p, v) __atomic_store_n((p), (v), __ATOMIC_RELAXED)
 
+/* The same value, which the compiler takes for another one: on a fast path, where it would
+ * keep a sum or a loaded field in a register for a second use that costs nothing either. */
+#define TIDE_AGAIN(x)                                                                              \
+    __extension__({                                                                                \
+        __typeof__(x) again = (x);                                                                 \
+        __asm__("" : "+r"(again));                                                                 \
+        again;                                                                                     \
+    })
+
 enum {
     TIDE_LINE = 64,          /* bytes of a cache line */
     TIDE_ALIGN_MIN = 16,     /* alignment of every block */

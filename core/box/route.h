@@ -49,7 +49,8 @@ TIDE_INLINE void *tide_route_malloc(size_t size)
     struct tide_cache *cache = tide_self;
     if (TIDE_UNLIKELY(size > TIDE_MID_TOP))
         return tide_route_malloc_slow(size, cache, NULL);
-    struct tide_magazine *magazine = &cache->slot[tide_sizeclass_slot(size)];
+    struct tide_magazine *magazine =
+        (struct tide_magazine *)((char *)cache->slot + tide_sizeclass_offset(size));
     __asm__("" : "+r"(magazine)); /* one address, computed once */
     tide_self_set(&tide_cache_busy);
     void **top = TIDE_RELAXED_GET(&magazine->top);
@@ -62,9 +63,10 @@ TIDE_INLINE void *tide_route_malloc(size_t size)
      * back and freed; or written to after it was freed, and may be there twice (Tiny); or it
      * is a fresh one (Mid). */
     uint64_t word = magazine->freed ^ (uintptr_t)block;
-    if (TIDE_UNLIKELY(tide_mid_load(block + magazine->at) != word))
+    ptrdiff_t at = magazine->at;
+    if (TIDE_UNLIKELY(tide_mid_load(block + at) != word))
         return tide_route_malloc_slow(size, cache, block);
-    tide_mid_store(block + magazine->at, word ^ magazine->take_turn);
+    tide_mid_store(block + TIDE_AGAIN(at), word ^ magazine->take_turn);
     return block;
 }
 
@@ -76,20 +78,24 @@ TIDE_INLINE void *tide_route_malloc(size_t size)
 TIDE_INLINE void tide_route_free(void *p)
 {
     struct tide_cache *cache = tide_self;
-    size_t at = (uintptr_t)p - cache->arena_base;
-    if (TIDE_UNLIKELY(at >= cache->arena_size))
+    size_t in_arena = (uintptr_t)p - cache->arena_base;
+    if (TIDE_UNLIKELY(in_arena >= cache->arena_size))
         return tide_route_free_slow(p, cache, "free");
-    struct tide_page *page = &cache->arena_pages[at >> TIDE_SHIFT_SMALL];
-    uint32_t offset = ((uint32_t)at & (((uint32_t)1 << TIDE_SHIFT_SMALL) - 1)) - page->lead;
-    if (TIDE_UNLIKELY(TIDE_RACY_GET((uint32_t *)&page->owner) != cache->owner ||
-                      offset >= TIDE_RACY_GET(&page->limit) || offset * page->recip >= page->recip))
+    struct tide_page *page = &cache->arena_pages[in_arena >> TIDE_SHIFT_SMALL];
+    if (TIDE_UNLIKELY(TIDE_RACY_GET((uint32_t *)&page->owner) != cache->owner))
         return tide_route_free_slow(p, cache, "free");
     struct tide_magazine *magazine = (struct tide_magazine *)((char *)cache + page->magazine);
+    ptrdiff_t at = TIDE_AGAIN((ptrdiff_t)magazine->at); /* page->lead is 8 - at */
+    uint32_t offset = (uint32_t)in_arena & (((uint32_t)1 << TIDE_SHIFT_SMALL) - 1);
+    offset += (uint32_t)at - 8;
+    if (TIDE_UNLIKELY(offset >= TIDE_RACY_GET(&page->limit) ||
+                      offset * page->recip >= TIDE_AGAIN(page)->recip))
+        return tide_route_free_slow(p, cache, "free");
     uint64_t word = magazine->checked ^ (uintptr_t)p;
-    uint8_t found = tide_mid_load((char *)p + magazine->at) == word;
+    uint8_t found = tide_mid_load((char *)p + at) == word;
     if (TIDE_UNLIKELY(found != magazine->headed))
         return tide_route_free_slow(p, cache, "free");
-    tide_mid_store((char *)p + magazine->at, word ^ magazine->free_turn);
+    tide_mid_store((char *)p + TIDE_AGAIN(at), word ^ magazine->free_turn);
     tide_self_set(&tide_cache_busy);
     void **top = TIDE_RELAXED_GET(&magazine->top);
     if (TIDE_UNLIKELY(top == magazine->lim))

@@ -76,13 +76,13 @@ void tide_sizeclass_start(size_t tiny_max)
     for (unsigned cls = 0; entry < tiny_end; entry++) {
         while (class_tiny[cls] < entry * 16)
             cls++;
-        tide_sizeclass.slot[entry] = (uint8_t)cls;
+        tide_sizeclass.slot[entry] = (uint16_t)(cls * TIDE_LINE);
     }
     /* Entry i serves sizes up to 16 i - 1; a class serves its name and 16 more. */
     for (unsigned cls = 0; entry < TIDE_SLOT_TABLE; entry++) {
         while (cls + 1 < TIDE_MID_CLASSES && class_mid[cls] + 16 < entry * 16 - 1)
             cls++;
-        tide_sizeclass.slot[entry] = (uint8_t)(TIDE_TINY_ALL + cls);
+        tide_sizeclass.slot[entry] = (uint16_t)((TIDE_TINY_ALL + cls) * TIDE_LINE);
     }
 }
 

@@ -37,10 +37,11 @@ enum {
     TIDE_SLOT_TABLE = (TIDE_MID_TOP + 16) / 16 + 1
 };
 
-/* Slot of a size up to 32 KiB, see tide_sizeclass_slot(). */
+/* Slot of a size up to 32 KiB, as the offset of its magazine in a thread's cache, see
+ * tide_sizeclass_offset(). */
 struct tide_sizeclass {
     size_t tiny_max; /* the largest size that goes to Tiny: 15 mod 16 */
-    uint8_t slot[TIDE_SLOT_TABLE];
+    uint16_t slot[TIDE_SLOT_TABLE];
 };
 
 extern struct tide_sizeclass tide_sizeclass;
@@ -61,9 +62,14 @@ int tide_sizeclass_aligned(enum tide_kind kind, size_t size, size_t align);
 /* n <= 32768. One table for both tiers and no branch between them: which of the two
  * it is cannot be predicted. Tiny sizes are rounded up to 16; those of Mid need not be,
  * since a Mid class serves 16 bytes more than its name (stride + 32, header 16). */
-TIDE_INLINE unsigned tide_sizeclass_slot(size_t n)
+TIDE_INLINE size_t tide_sizeclass_offset(size_t n)
 {
     return tide_sizeclass.slot[(n + 15 + (n > tide_sizeclass.tiny_max)) >> 4];
+}
+
+TIDE_INLINE unsigned tide_sizeclass_slot(size_t n)
+{
+    return (unsigned)tide_sizeclass_offset(n) / TIDE_LINE;
 }
 
 /* The class of Tiny for n <= 2048, of Mid for n <= 32768, whatever tiny_max is. */
