@@ -116,7 +116,8 @@ PROG_BIN := $(PROG:%=$(BUILD)/tests/%)
 PLUG_BIN := $(PLUG:%=$(BUILD)/tests/%.so)
 FUZZ_BIN := $(foreach v,fuzz replay,$(FUZZ:%=$(BUILD)/tests/fuzz/$(v)_%))
 
-.PHONY: all lib debug sanitize benches bench goals check check-long check-programs check-run demo
+.PHONY: all lib debug sanitize benches bench goals check check-vm check-long check-programs
+.PHONY: check-run demo
 .PHONY: bench-instr micro tidy fastpath mutants format extras install uninstall clean help FORCE
 
 all: lib $(TOOL_BIN) benches
@@ -315,6 +316,10 @@ check:
 	@+$(MAKE) --no-print-directory check-programs
 	@+$(MAKE) --no-print-directory check-run
 
+# The guests alone: they are part of `check`, too.
+check-vm: all debug $(patsubst %,$(BUILD)/tests/debug/test_%,source numa topo residency)
+	@tests/run -s vm $(filter tests/vm_%,$(SCRIPT))
+
 # Uses up the time it is given, with other seeds each time.
 check-long: MINUTES ?= 120
 check-long:
@@ -420,6 +425,7 @@ help:
 	@echo 'make lib         the library alone'
 	@echo 'make debug       one object per box, with assertions: libtidepool*_dbg'
 	@echo 'make check       all tests (installs what they need: tools/deps.sh check)'
+	@echo 'make check-vm    the tests in guests with far memory alone'
 	@echo 'make check-long  stress, fuzzers, mutants with other seeds: MINUTES=120'
 	@echo 'make benches     the benches alone'
 	@echo 'make bench       5 minutes of benches: a page in $(BUILD)/bench/report'

@@ -1,9 +1,14 @@
 # shellcheck shell=bash
 # lib_vm.sh - for the scripts vm_*.sh: one topology each, all its tests in one boot.
 #
-#   guest NAME TOPOLOGY [FLAVOUR]   starts the guest with the commands of tests/vm/NAME.list.
-#       One of them is `judge NAME.cases`, whose verdicts are passed on, one for each case;
-#       what the others print must be tests/vm/NAME.golden, figures of the machine aside
+#   guest NAME TOPOLOGY [FLAVOUR]   starts the guest with the commands of tests/vm/NAME.list:
+#       `judge NAME.cases`: its verdicts are passed on, one for each case;
+#       `test_BOX`: so are those of the unit tests;
+#       `peer table FILE`: each row that it prints must be one of the page README.md;
+#       what others print must be tests/vm/NAME.golden, figures of the machine aside
+#   pair NAME TOPOLOGY              starts two guests that share a device, for NAME.0.cases and
+#       NAME.1.cases
+#   suites BOX...                   the unit tests of these boxes are in the guests
 #   bring NAME...                   unpacks Debian packages: their programs and libraries are
 #       in the guests that are started then
 #   FILES                           an array of other files to be there
@@ -14,7 +19,7 @@
 . "$(dirname "${BASH_SOURCE[0]}")/lib_prog.sh"
 
 VM=$PWD/tests/vm
-FILES=()
+FILES=() SUITES=()
 unset LD_PRELOAD
 
 # A guest is slow where the machine is busy; it must end before tests/run loses patience.
@@ -45,11 +50,28 @@ bring()
     done
 }
 
-# boot NAME TOPOLOGY FLAVOUR: the console's lines go to $TMP/log.
+suites()
+{
+    local box
+    for box in "$@"; do
+        need "$BUILD/tests/debug/test_$box"
+        FILES+=("$BUILD/tests/debug/test_$box")
+    done
+    SUITES=("$@")
+}
+
+# boot TOPOLOGY FLAVOUR CASES LIST...: the console's lines go to $TMP/log.
 boot()
 {
-    local program
-    local -a files=(-f "$SO" -f "$BUILD/tidepool" -f "$BUILD/tests/vm/judge" -f "$VM/$1.cases")
+    local program list
+    local -a files=(-f "$SO" -f "$BUILD/tidepool" -f "$BUILD/tests/vm/judge")
+    for program in $3; do
+        files+=(-f "$VM/$program.cases")
+    done
+    ((${#SUITES[@]} == 0)) || files+=(-s) # the unit tests want a shell
+    for list in "${@:4}"; do
+        files+=(-l "$list")
+    done
     for program in "$VM"/guest_*.c; do
         program=${program##*/guest_}
         files+=(-f "$BUILD/tests/vm/${program%.c}")
@@ -57,14 +79,43 @@ boot()
     for program in "${FILES[@]}"; do
         files+=(-f "$program")
     done
-    "$VM/run" -t "$2" -k "$3" -T "$COMMAND_SECONDS" -e LD_LIBRARY_PATH=/t "${files[@]}" \
-        -l "$VM/$1.list" \
+    "$VM/run" -t "$1" -k "$2" -T "$COMMAND_SECONDS" -e LD_LIBRARY_PATH=/t "${files[@]}" \
         >"$TMP/log" 2>&1 </dev/null
+}
+
+# A second try where no guest came up: the machine may have been too busy.
+come_up()
+{
+    local guests=$(($# - 3))
+    boot "$@"
+    (($(grep -c '^@@ready' "$TMP/log") == guests)) && return
+    boot "$@"
+    (($(grep -c '^@@ready' "$TMP/log") == guests))
+}
+
+# said PATTERN: what the guest's commands of this pattern printed, between their marks.
+said()
+{
+    awk -v pattern="$1" '
+        /^@@begin/ {
+            command = $0
+            sub(/^@@begin ([^ ]*=[^ ]* )*/, "", command)
+            on = command ~ pattern
+        }
+        on
+        /^@@end/ { on = 0 }' "$TMP/log"
+}
+
+pass_on()
+{
+    cat "$TMP/verdicts"
+    FAILED=$((FAILED + $(grep -c '^not ok' "$TMP/verdicts")))
 }
 
 # The judge's verdicts are in the order of the cases; a case without one has failed.
 verdicts()
 {
+    said '^judge ' >"$TMP/said"
     awk -v guest="$1" '
         FNR == NR {
             if ($0 ~ /^(#|$)/) next
@@ -81,15 +132,49 @@ verdicts()
         /^    \|/ { print }
         END {
             while (judged++ < cases) print "not ok - " guest ": " name[judged] " (no verdict)"
-        }' "$VM/$1.cases" "$TMP/log" >"$TMP/verdicts"
-    cat "$TMP/verdicts"
-    FAILED=$((FAILED + $(grep -c '^not ok' "$TMP/verdicts")))
+        }' "$VM/$1.cases" "$TMP/said" >"$TMP/verdicts"
+    pass_on
+}
+
+# unit_verdicts GUEST BOX: of libcheck's log. The plan that it ends with tells how many.
+unit_verdicts()
+{
+    said "test_$2\$" >"$TMP/said"
+    awk -v name="$1: test_$2" '
+        /^(ok|not ok) [0-9]+ - / {
+            split($0, part, / [0-9]+ - /)
+            test = part[2]
+            sub(/^[^:]*:[^:]*:/, "", test)
+            if (part[1] == "ok") sub(/: Passed$/, "", test)
+            print part[1] " - " name ": " test
+            done++
+        }
+        /^1\.\.[0-9]+$/ { plan = substr($0, 4) }
+        END { if (!done || plan != done) print "not ok - " name ": " done + 0 " of its tests ran" }
+        ' "$TMP/said" >"$TMP/verdicts"
+    pass_on
+}
+
+# rows GUEST FILE: the table that people read says what has just happened.
+rows()
+{
+    local row count=0
+    while IFS= read -r row; do
+        count=$((count + 1))
+        printf '%s\n' "$row" >"$TMP/row"
+        if grep -qxF -- "$row" README.md; then
+            ok "$1: $row"
+        else
+            bad "$1: a row that is not in README.md" "$TMP/row"
+        fi
+    done < <(said '^peer table' | grep '^|')
+    ((count == $(grep -c '^[^#]' "$VM/$2"))) || bad "$1: $count rows of $2" "$TMP/log"
 }
 
 # What the other commands said, without what differs between kernels and from boot to boot.
 plain_words()
 {
-    awk '/^@@begin/ { on = $2 != "judge" } on; /^@@end/ { on = 0 }' "$TMP/log" | sed -E \
+    said '^tidepool ' | sed -E \
         -e 's/^tidepool [0-9.]+, Linux [^,]+,/tidepool VERSION, Linux KERNEL,/' \
         -e 's/^( *[0-9]+  [^ ]+ +)[0-9.]+ [KMG]iB +[0-9.]+ [KMG]iB /\1TOTAL FREE /' \
         -e 's/^( *"(version|kernel)": ).*/\1"TEXT",/' \
@@ -110,18 +195,38 @@ golden()
 
 guest()
 {
-    local name=$1 topology=$2 flavour=${3:-backports}
+    local name=$1 topology=$2 flavour=${3:-backports} box
     need "$SO" "$BUILD/tidepool"
     tests/vm/build "$flavour" >"$TMP/built" 2>&1 || cannot "$name" "$TMP/built" $?
-    boot "$name" "$topology" "$flavour"
-    if ! grep -q '^@@ready' "$TMP/log"; then
-        boot "$name" "$topology" "$flavour"
-    fi
-    if ! grep -q '^@@ready' "$TMP/log"; then
+    if ! come_up "$topology" "$flavour" "$name" "$VM/$name.list"; then
         bad "$name: the guest did not come up" "$TMP/log"
         return
     fi
     verdicts "$name"
-    golden "$name"
+    for box in ${SUITES[@]+"${SUITES[@]}"}; do
+        unit_verdicts "$name" "$box"
+    done
+    ! grep -q '^peer ' "$VM/$name.list" || rows "$name" peers.cases
+    ! grep -q 'tidepool ' "$VM/$name.list" || golden "$name"
     grep -q '^@@exit' "$TMP/log" || bad "$name: the guest died" "$TMP/log"
+}
+
+pair()
+{
+    local name=$1 i
+    need "$SO" "$BUILD/tidepool"
+    tests/vm/build backports >"$TMP/built" 2>&1 || cannot "$name" "$TMP/built" $?
+    for i in 0 1; do
+        echo "judge $name.$i.cases" >"$TMP/list.$i"
+    done
+    if ! come_up "$2" backports "$name.0 $name.1" "$TMP/list.0" "$TMP/list.1"; then
+        bad "$name: the guests did not come up" "$TMP/log"
+        return
+    fi
+    awk -v out="$TMP/log." '$1 == "@@guest" { file = out $2; next } { print >file }' "$TMP/log"
+    for i in 0 1; do
+        mv "$TMP/log.$i" "$TMP/log"
+        verdicts "$name.$i"
+        grep -q '^@@exit' "$TMP/log" || bad "$name.$i: the guest died" "$TMP/log"
+    done
 }

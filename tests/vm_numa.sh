@@ -5,6 +5,7 @@ set -u
 . "$(dirname "$0")/lib_vm.sh"
 
 bring sqlite3
+suites source numa topo residency
 FILES+=("$VM/work.sql")
 guest numa numa
 finish

@@ -70,27 +70,36 @@ TIDE_INLINE void *tide_route_malloc(size_t size)
     return block;
 }
 
-/* Tiny and Mid go the same way, so that no branch depends on which it is: the page
- * says whose the block is and that one starts here, the checked word that it is
- * live. Whatever does not fit goes to the judge. That the offset is a multiple of
- * the stride takes one multiplication: Lemire, Kaser, Kurz, "Faster remainder by
- * direct computation" (2019). */
+/* The magazine for p, when a block of an own page that free() may take starts there; else
+ * NULL. That the offset is a multiple of the stride takes one multiplication: Lemire, Kaser,
+ * Kurz, "Faster remainder by direct computation" (2019). */
+TIDE_INLINE struct tide_magazine *tide_route_own(struct tide_cache *cache, const void *p)
+{
+    size_t in_arena = (uintptr_t)p - cache->arena_base;
+    if (TIDE_UNLIKELY(in_arena >= cache->arena_size))
+        return NULL;
+    struct tide_page *page = &cache->arena_pages[in_arena >> TIDE_SHIFT_SMALL];
+    if (TIDE_UNLIKELY(TIDE_RACY_GET((uint32_t *)&page->owner) != cache->owner))
+        return NULL;
+    struct tide_magazine *magazine = (struct tide_magazine *)((char *)cache + page->magazine);
+    uint32_t offset = (uint32_t)in_arena & (((uint32_t)1 << TIDE_SHIFT_SMALL) - 1);
+    offset += (uint32_t)TIDE_AGAIN((ptrdiff_t)magazine->at) - 8; /* less page->lead */
+    if (TIDE_UNLIKELY(offset >= TIDE_RACY_GET(&page->limit) ||
+                      offset * page->recip >= TIDE_AGAIN(page)->recip))
+        return NULL;
+    return magazine;
+}
+
+/* Tiny and Mid go the same way, so that no branch depends on which it is: the page says
+ * whose the block is and that one starts here, the checked word that it is live. Whatever
+ * does not fit goes to the judge. */
 TIDE_INLINE void tide_route_free(void *p)
 {
     struct tide_cache *cache = tide_self;
-    size_t in_arena = (uintptr_t)p - cache->arena_base;
-    if (TIDE_UNLIKELY(in_arena >= cache->arena_size))
+    struct tide_magazine *magazine = tide_route_own(cache, p);
+    if (TIDE_UNLIKELY(magazine == NULL))
         return tide_route_free_slow(p, cache, "free");
-    struct tide_page *page = &cache->arena_pages[in_arena >> TIDE_SHIFT_SMALL];
-    if (TIDE_UNLIKELY(TIDE_RACY_GET((uint32_t *)&page->owner) != cache->owner))
-        return tide_route_free_slow(p, cache, "free");
-    struct tide_magazine *magazine = (struct tide_magazine *)((char *)cache + page->magazine);
-    ptrdiff_t at = TIDE_AGAIN((ptrdiff_t)magazine->at); /* page->lead is 8 - at */
-    uint32_t offset = (uint32_t)in_arena & (((uint32_t)1 << TIDE_SHIFT_SMALL) - 1);
-    offset += (uint32_t)at - 8;
-    if (TIDE_UNLIKELY(offset >= TIDE_RACY_GET(&page->limit) ||
-                      offset * page->recip >= TIDE_AGAIN(page)->recip))
-        return tide_route_free_slow(p, cache, "free");
+    ptrdiff_t at = magazine->at;
     uint64_t word = magazine->checked ^ (uintptr_t)p;
     uint8_t found = tide_mid_load((char *)p + at) == word;
     if (TIDE_UNLIKELY(found != magazine->headed))

@@ -257,9 +257,9 @@ struct guest_case {
     void (*body)(char **arguments);
 };
 
-static inline int guest_main(char **argv, const struct guest_case *cases)
+/* For a program that needs no library. */
+static inline int guest_choose(char **argv, const struct guest_case *cases)
 {
-    guest_start();
     NEED(argv[1] != NULL, "no case named");
     for (; cases->name != NULL; cases++) {
         if (strcmp(argv[1], cases->name) == 0) {
@@ -269,6 +269,12 @@ static inline int guest_main(char **argv, const struct guest_case *cases)
     }
     NEED(false, "no case %s", argv[1]);
     return 2;
+}
+
+static inline int guest_main(char **argv, const struct guest_case *cases)
+{
+    guest_start();
+    return guest_choose(argv, cases);
 }
 
 #endif

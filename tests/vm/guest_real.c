@@ -1,13 +1,21 @@
 /*
  * guest_real.c - a real program with its middle-sized blocks in far memory.
  *
- *   real NODE MIB SCRIPT COMMAND...
+ * pipe NODE MIB SCRIPT COMMAND...     starts the command and gives it the script as its input
+ * server NODE MIB SCRIPT SOCKET COMMAND...   the command listens there, and gets the script
+ *                                     from a client; a line that begins with - is an error
  *
- * Starts the command and gives it the script as its input. When it has printed the line
- * "ready", at least MIB MiB of its memory must be on the node, by what the kernel says of that
- * process. Then its input ends, and it must end with 0.
+ * When it has answered the line "ready", at least MIB MiB of its memory must be on the node, by
+ * what the kernel says of that process. Then its input ends, or the server gets SIGTERM, and it
+ * must end with 0.
  */
 #include "guest.h"
+
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+enum { PATIENCE = 60 };
 
 static char output[8192];
 
@@ -19,6 +27,7 @@ static pid_t start(char **command, int *to, int *from)
     pid_t child = fork();
     NEED(child >= 0, "fork: %s", strerror(errno));
     if (child == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL); /* no server stays behind where this one gives up */
         dup2(in[0], 0);
         dup2(out[1], 1);
         execvp(command[0], command);
@@ -73,20 +82,66 @@ static size_t pages_on(pid_t process, unsigned node)
     return pages;
 }
 
-int main(int argc, char **argv)
+static void far_enough(pid_t process, char **arguments)
 {
-    int to, from, status;
-    guest_start();
-    NEED(argc > 4, "arguments are missing");
-    signal(SIGPIPE, SIG_IGN);
-    pid_t child = start(argv + 4, &to, &from);
-    send_file(argv[3], to);
-    NEED(wait_for("ready\n", from), "it said: %s", output);
-    size_t pages = pages_on(child, (unsigned)guest_number(argv[1]));
-    NEED(pages >= guest_number(argv[2]) * (MIB / GUEST_PAGE), "%zu pages on node %s", pages,
-         argv[1]);
-    close(to);
+    size_t pages = pages_on(process, (unsigned)guest_number(arguments[0]));
+    NEED(pages >= guest_number(arguments[1]) * (MIB / GUEST_PAGE), "%zu pages on node %s", pages,
+         arguments[0]);
+}
+
+static void ends_well(pid_t child)
+{
+    int status;
     NEED(waitpid(child, &status, 0) == child && status == 0, "it ended with %#x: %s", status,
          output);
-    return 0;
+}
+
+static void pipe_to(char **arguments)
+{
+    int to, from;
+    pid_t child = start(arguments + 3, &to, &from);
+    send_file(arguments[2], to);
+    NEED(wait_for("ready\n", from), "it said: %s", output);
+    far_enough(child, arguments);
+    close(to);
+    ends_well(child);
+}
+
+/* Tries until the server listens. */
+static int connect_to(const char *path)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    snprintf(address.sun_path, sizeof address.sun_path, "%s", path);
+    for (int i = 0; i < PATIENCE * 20; i++) {
+        int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+        NEED(fd >= 0, "socket: %s", strerror(errno));
+        if (connect(fd, (struct sockaddr *)&address, sizeof address) == 0)
+            return fd;
+        close(fd);
+        usleep(50000);
+    }
+    NEED(false, "%s: %s", path, strerror(errno));
+    return -1;
+}
+
+static void server(char **arguments)
+{
+    int to, from;
+    pid_t child = start(arguments + 4, &to, &from);
+    int client = connect_to(arguments[3]);
+    send_file(arguments[2], client);
+    NEED(wait_for("ready\r\n", client), "it said: %s", output);
+    NEED(output[0] != '-' && strstr(output, "\n-") == NULL, "it said: %s", output);
+    far_enough(child, arguments);
+    close(client);
+    NEED(kill(child, SIGTERM) == 0, "%s", strerror(errno));
+    ends_well(child);
+}
+
+int main(int argc, char **argv)
+{
+    static const struct guest_case cases[] = {{"pipe", pipe_to}, {"server", server}, {NULL, NULL}};
+    NEED(argc > 5, "arguments are missing");
+    signal(SIGPIPE, SIG_IGN);
+    return guest_main(argv, cases);
 }

@@ -2,7 +2,7 @@
  * init.c - process 1 of a test guest: makes far memory out of what QEMU gave, runs the
  * commands of /t/list and ends the guest.
  *
- * Linked statically; there is no shell in the guest. The kernel's command line says what
+ * Linked statically; it needs no shell in the guest. The kernel's command line says what
  * to do:
  *   vm.modules=A,B     groups of modules to load, in the order of /modules/order
  *   vm.cxl=each|ways   a region for each CXL device, or one interleaved region
@@ -374,7 +374,7 @@ static void read_environment(void)
 {
     char line[1024];
     FILE *file = fopen("/t/env", "r");
-    setenv("PATH", "/t", 1);
+    setenv("PATH", "/t:/bin", 1);
     setenv("HOME", "/tmp", 1);
     setenv("TMPDIR", "/tmp", 1);
     while (file != NULL && fgets(line, sizeof line, file) != NULL) {
