@@ -43,7 +43,7 @@ START_TEST(rows_describe_each_option_once)
             ck_assert_str_ne(row.key, other.key);
         }
     }
-    ck_assert_uint_eq(count, 15);
+    ck_assert_uint_eq(count, 16);
     ck_assert_int_eq(tide_option_row(count, &row), -ENOENT);
     ck_assert_int_eq(tide_option_row(SIZE_MAX, &row), -ENOENT);
 }
@@ -222,8 +222,8 @@ START_TEST(a_key_that_comes_too_late_is_busy)
         ck_assert_int_eq(tide_option_assign(row.key, value, true), -EBUSY);
         ck_assert_str_eq(shown(row.key), before);
     }
-    /* tiny_max mid cap full migrate thp header verbose strict counters */
-    ck_assert_int_eq(late, 10);
+    /* tiny_max mid shared_mid cap full migrate thp header verbose strict counters */
+    ck_assert_int_eq(late, 11);
     ck_assert_int_eq(tide_option_assign("cache", "1M", true), 0);
     ck_assert_int_eq(tide_option_assign("retain", "1M", true), 0);
     ck_assert_int_eq(tide_option_assign("misuse", "warn", true), 0);

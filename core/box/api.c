@@ -1,6 +1,7 @@
 /* api.c - see api.h */
 #include "box/api.h"
 
+#include "box/heaps.h"
 #include "box/large.h"
 #include "box/life.h"
 #include "box/option.h"
@@ -64,7 +65,8 @@ static bool api_fits(const struct tide_block *block, size_t size)
 
 static void *api_move(void *ptr, const struct tide_block *old, size_t size)
 {
-    void *block = tide_route_malloc(size);
+    bool region = old->window != NULL && old->window->region != NULL; /* stays there */
+    void *block = region ? tide_heaps_take_beside(old->owner, size) : tide_route_malloc(size);
     if (block == NULL)
         return NULL;
     memcpy(block, ptr, tide_min(size, old->usable));

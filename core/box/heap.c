@@ -127,6 +127,7 @@ void tide_heap_raze(struct tide_heap *heap)
     tide_lock_take(&pages->lock);
     tide_remote_drain(pages);
     tide_page_destroy(pages);
+    TIDE_RELAXED_SET(&pages->region, NULL);
     uint32_t generation = (pages->owner >> TIDE_OWNER_BITS) % 255 + 1;
     uint32_t owner = (pages->owner & (TIDE_OWNER_IDS - 1)) | generation << TIDE_OWNER_BITS;
     TIDE_RELAXED_SET(&pages->owner, owner);

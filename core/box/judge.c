@@ -111,5 +111,6 @@ bool tide_judge(const void *p, struct tide_block *out)
     *out = (struct tide_block){.window = window, .fault = {.tier = "none", .addr = (uintptr_t)p}};
     if (window == NULL)
         return judge_mapping(p, out);
-    return judge_in_page(p, tide_window_page(window, (uintptr_t)p), out);
+    struct tide_page *page = tide_window_page(window, (uintptr_t)p);
+    return judge_in_page(p, page->part ? page->next : page, out);
 }

@@ -12,6 +12,7 @@
 #include "box/meta.h"
 #include "box/mid.h"
 #include "box/option.h"
+#include "box/region.h"
 #include "box/segment.h"
 #include "box/stat.h"
 
@@ -23,7 +24,7 @@ static struct tide_lock life_lock;
 static _Atomic bool life_ready;
 static pthread_key_t life_key;
 static bool life_has_key;                           /* under life_lock, then constant */
-static char life_complaint[TIDE_OPTION_TEXT + 128]; /* about mid=; written at start */
+static char life_complaint[TIDE_SOURCE_SAID + 256]; /* about mid=; written at start */
 
 /* Set in the environment of children after a warning, so that they are silent. */
 static const char life_warned[] = "TIDEPOOL_WARNED";
@@ -73,6 +74,7 @@ static void life_fork_locks(enum tide_fork phase)
     tide_heap_fork(phase);
     tide_remote_fork(phase);
     tide_segment_fork(phase);
+    tide_region_fork(phase);
     tide_large_fork(phase);
     tide_meta_fork(phase);
 }
@@ -95,6 +97,7 @@ static void life_fork_parent(void)
 static void life_fork_child(void)
 {
     life_fork_parent();
+    tide_region_fork_child();
     /* Not tide_self: the fork may come from a handler that interrupted a fast path. */
     const struct tide_heap *own = life_has_key ? pthread_getspecific(life_key) : NULL;
     tide_heap_fork_child(own != NULL ? &own->cache : tide_self);
@@ -102,32 +105,61 @@ static void life_fork_child(void)
 
 /* --- start ------------------------------------------------------------------------ */
 
-/* A text that names no source is a bad option. A node that is not there is a fact about
- * the machine: near memory takes its place in silence, unless strict=1. */
+/* A text that names no source is a bad option, and so is a file that is not there. A node that
+ * is not there is a fact about the machine: near memory takes its place in silence, unless
+ * strict=1. */
 static void life_complain_mid(int ret, const struct tide_source *source)
 {
     struct tide_text text = {life_complaint, sizeof life_complaint, 0};
-    if (ret == -ENODEV && !tide_option_values.strict)
+    if (ret == -ENODEV && source->said[0] == '\0' && !tide_option_values.strict)
         return;
     tide_text_add(&text, "option 'mid': '");
     tide_text_quote(&text, tide_option_values.mid);
     tide_text_add(&text, "': ");
     tide_text_add(&text, source->why);
+    if (strstr(source->why, "near memory is used") == NULL)
+        tide_text_add(&text, ": near memory is used");
+}
+
+/* Near memory instead, for the reason that the source gave. */
+static void life_use_near(struct tide_source *out, const struct tide_source *failed)
+{
+    tide_source_open(out, "near");
+    memcpy(out->said, failed->said, sizeof out->said);
+    out->why = out->said;
+}
+
+static int life_find_mid(struct tide_source *source)
+{
+    int ret = tide_source_open(source, tide_option_values.mid);
+    return ret == 0 && !tide_option_values.shared_mid ? tide_source_keep_private(source) : ret;
+}
+
+static void life_use_mid(struct tide_source *source)
+{
+    bool shadow = tide_option_values.header == TIDE_HEADER_SHADOW ||
+                  (tide_option_values.header == TIDE_HEADER_AUTO && source->far);
+    tide_source_tune(source, tide_option_values.migrate == TIDE_MIGRATE_KERNEL,
+                     (enum tide_thp)tide_option_values.thp);
+    tide_segment_start(source, shadow);
+    tide_segment_bound(tide_option_values.cap != 0 ? tide_option_values.cap : SIZE_MAX,
+                       tide_option_values.full == TIDE_FULL_FAIL);
 }
 
 static void life_open_mid(void)
 {
     struct tide_source source;
-    int ret = tide_source_open(&source, tide_option_values.mid);
+    int ret = life_find_mid(&source);
+    life_use_mid(&source);
+    if (ret == 0 && source.shared)
+        ret = tide_segment_share();
+    if (ret != 0 && source.shared) {
+        life_use_near(&source, tide_segment_source());
+        if (tide_windows[TIDE_KIND_MID].base == 0)
+            life_use_mid(&source);
+    }
     if (ret != 0)
         life_complain_mid(ret, &source);
-    bool shadow = tide_option_values.header == TIDE_HEADER_SHADOW ||
-                  (tide_option_values.header == TIDE_HEADER_AUTO && source.far);
-    tide_source_tune(&source, tide_option_values.migrate == TIDE_MIGRATE_KERNEL,
-                     (enum tide_thp)tide_option_values.thp);
-    tide_segment_start(&source, shadow);
-    tide_segment_bound(tide_option_values.cap != 0 ? tide_option_values.cap : SIZE_MAX,
-                       tide_option_values.full == TIDE_FULL_FAIL);
 }
 
 void tide_life_start(void)

@@ -30,7 +30,7 @@ struct tide_option_values {
     uint64_t header, misuse, foreign; /* enum tide_header, tide_misuse, tide_foreign */
     uint64_t cap;                     /* 0: none */
     uint64_t full, migrate, thp;      /* enum tide_full, tide_migrate, tide_thp */
-    uint64_t verbose, strict;
+    uint64_t verbose, strict, shared_mid;
     char mid[TIDE_OPTION_TEXT];
     char stats_at_exit[TIDE_OPTION_TEXT];
     char counters[TIDE_OPTION_TEXT]; /* "0", "1", or a directory's absolute path */

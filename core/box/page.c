@@ -3,11 +3,16 @@
 
 #include "box/diag.h"
 #include "box/key.h"
+#include "box/region.h"
 #include "box/segment.h"
 #include "box/stat.h"
 #include "box/vmem.h"
 
 enum { PAGE_DIRTY_WORD = 4 }; /* Large: where the second bitmap starts */
+
+/* Runs of a region's segments are pages with one block, in a bin that no class has. */
+enum { PAGE_RUN_CLASS = TIDE_MIDAL_ALL };
+_Static_assert((int)PAGE_RUN_CLASS < (int)TIDE_CLASSES_MAX, "there is a bin for runs");
 
 _Atomic(struct tide_pages *) tide_page_owner[TIDE_OWNER_IDS];
 
@@ -118,10 +123,23 @@ static void page_set_limit(struct tide_page *page)
     TIDE_RELAXED_SET(&page->limit, fast ? page->bump * page->stride : 0);
 }
 
+/* From the region that the owner is on, or from where all segments come from. */
+static struct tide_page *page_segment(struct tide_pages *pages, enum tide_kind kind, unsigned cls)
+{
+    if (TIDE_LIKELY(pages->region == NULL))
+        return tide_segment_take(kind);
+    const struct tide_plot_wish wish = {.state = TIDE_REGION_HEAP,
+                                        .kind = kind,
+                                        .block = tide_sizeclass_stride(kind, cls),
+                                        .tag = pages->number,
+                                        .segments = 1};
+    return tide_region_page_take(pages->region, &wish);
+}
+
 /* A segment becomes a page of the class, at the head of its bin. */
 static struct tide_page *page_open(struct tide_pages *pages, enum tide_kind kind, unsigned cls)
 {
-    struct tide_page *page = tide_segment_take(kind);
+    struct tide_page *page = page_segment(pages, kind, cls);
     if (page == NULL)
         return NULL;
     const struct tide_window *window = tide_page_window(page);
@@ -167,7 +185,10 @@ static void page_close(struct tide_pages *pages, struct tide_page *page)
     pages->slack -= page->slack;
     page->dirty = (uint32_t)tide_max(page->dirty, page_resident(page));
     page->slack = 0;
-    tide_segment_give(page);
+    if (TIDE_LIKELY(tide_page_window(page)->region == NULL))
+        tide_segment_give(page);
+    else
+        tide_region_page_give(page);
 }
 
 void tide_page_destroy(struct tide_pages *pages)
@@ -353,6 +374,37 @@ unsigned tide_page_refill(struct tide_pages *pages, enum tide_kind kind, unsigne
     return got;
 }
 
+void *tide_page_take_run(struct tide_pages *pages, size_t size)
+{
+    const struct tide_plot_wish wish = {.state = TIDE_REGION_RUN,
+                                        .kind = TIDE_KIND_MIDAL,
+                                        .tag = pages->number,
+                                        .segments =
+                                            (size + TIDE_REGION_SEGMENT - 1) / TIDE_REGION_SEGMENT};
+    if (wish.segments > UINT32_MAX / TIDE_REGION_SEGMENT)
+        return NULL;
+    struct tide_page *page = tide_region_page_take(pages->region, &wish);
+    if (page == NULL)
+        return NULL;
+    TIDE_RELAXED_SET(&page->cls, (uint8_t)PAGE_RUN_CLASS);
+    page->stride = (uint32_t)(wish.segments * TIDE_REGION_SEGMENT);
+    page->recip = UINT64_MAX / page->stride + 1;
+    page->blocks = page->bump = page->used = 1;
+    page->lead = 0;
+    page->magazine = 0;
+    bits_set(&page->bits[0], 1);
+    for (uint64_t i = wish.segments; i-- > 0;)
+        atomic_store_explicit(&page[i].owner, pages->owner, memory_order_release);
+    struct tide_bin *bin = &pages->bin[TIDE_KIND_MIDAL][PAGE_RUN_CLASS];
+    page_link_full(bin, page);
+    bin->pages++;
+    bin->used++;
+    bin->taken++;
+    pages->live += page->stride;
+    pages->high = tide_max(pages->high, pages->live);
+    return (void *)tide_page_base(page);
+}
+
 /* --- giving blocks back ------------------------------------------------------ */
 
 /* Gives the whole system pages inside [from, to) back. */
@@ -383,7 +435,7 @@ size_t tide_page_purge(struct tide_pages *pages, struct tide_page *page)
 {
     size_t bytes = 0;
     unsigned start = 0; /* of the run of free blocks that ends at i */
-    if (page->slack == 0)
+    if (page->slack == 0 || tide_page_window(page)->region != NULL)
         return 0;
     for (unsigned i = 0; i <= page->bump; i++) {
         if (i < page->bump && !tide_page_is_out(page, i))

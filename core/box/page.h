@@ -7,7 +7,7 @@
  * invariant: used = set bits <= bump <= blocks; a bit is set from refill to flush,
  *            so a block that waits in a magazine counts as used here;
  *            pages->slack = sum of its pages' slack
- * uses:      sizeclass, segment, pagemap, key, diag
+ * uses:      sizeclass, segment, region, pagemap, key, diag
  * used by:   remote, magazine, tiny, mid, large, heap, purge
  * not here:  header words (mid), marks (tiny), who waits in which magazine
  * test:      tests/test_page.c
@@ -34,6 +34,7 @@ struct tide_bin {
 };
 
 struct tide_batch;
+struct tide_region;
 
 /* What an owner (a thread's heap, a first-class heap) has, under its lock but for
  * the inbox: pushed to by everybody, emptied under the lock. */
@@ -42,8 +43,10 @@ struct tide_pages {
     uint64_t births; /* how many owners this was: never repeats, as generations do */
     struct tide_lock lock __attribute__((aligned(2 * TIDE_LINE)));
     uint64_t slack;
-    uint64_t live; /* bytes of the blocks that are out */
-    uint64_t high; /* live's highest value, less what was purged since */
+    uint64_t live;              /* bytes of the blocks that are out */
+    uint64_t high;              /* live's highest value, less what was purged since */
+    struct tide_region *region; /* all memory comes from there; NULL: from segment */
+    uint64_t number;            /* of the heap in its region */
     struct tide_bin bin[TIDE_KINDS][TIDE_CLASSES_MAX];
     _Atomic(struct tide_batch *) inbox __attribute__((aligned(2 * TIDE_LINE)));
     _Atomic int64_t inbox_bytes;
@@ -70,6 +73,10 @@ void tide_page_flush(struct tide_pages *pages, void *const *blocks, unsigned n, 
 /* A block comes home that another thread freed: its word becomes that of a free one. False:
  * it is at home already, or a user has it, which is reported as misuse. Lock held. */
 bool tide_page_arrive(const struct tide_pages *pages, void *block);
+
+/* A block of its own segments, for an owner on a region; NULL when there is no such run.
+ * Lock held. */
+void *tide_page_take_run(struct tide_pages *pages, size_t size);
 
 /* Gives the memory of the page's free blocks back. Bytes. Lock held. */
 size_t tide_page_purge(struct tide_pages *pages, struct tide_page *page);

@@ -1,14 +1,14 @@
 /*
  * pagemap.h - is this address ours, and what is it.
  *
- * owns:      the table of windows
- * threads:   windows are published by segment (under its lock) and read by all;
- *            `span` only grows
+ * owns:      the table of windows, and which places of it are in use
+ * threads:   windows are published by segment and region (each its own) and read by all;
+ *            `span` only grows, until the window of a region ends with span 0
  * invariant: the `span` bytes from `first` are readable and writable, and so is
  *            the lead of 16 bytes before them in a window of Mid;
  *            descriptor i describes bytes [i << shift, (i + 1) << shift)
- * uses:      def
- * used by:   segment, page, tiny, mid, large, route
+ * uses:      lock
+ * used by:   region, segment, page, tiny, mid, large, route
  * not here:  reserving and committing (segment), block states (page, mid)
  * test:      tests/test_pagemap.c
  */
@@ -16,6 +16,7 @@
 #define TIDE_BOX_PAGEMAP_H
 
 #include "box/def.h"
+#include "box/lock.h"
 
 /*
  * One segment of a window, used as one page: a run of equal blocks with one
@@ -45,6 +46,7 @@ struct tide_page {
     uint8_t kind, cls;
     uint8_t zeroed; /* 1: blocks above bump read as zero */
     uint8_t purged; /* 1: some free blocks were given back to the system */
+    uint8_t part;   /* 1: a further segment of a region's run, whose first one is `next` */
     uint32_t slack; /* of a lent one: bytes of blocks free, below bump and resident */
     uint32_t dirty; /* of a free segment: bytes that may be resident */
     struct tide_page *next, *prev;
@@ -80,6 +82,7 @@ struct tide_window {
     size_t reserved; /* bytes from base */
     size_t segments; /* committed ones; under the segment lock of the kind */
     size_t next;     /* first one never taken; same lock */
+    struct tide_region *region; /* whose memory this is, or NULL */
 } __attribute__((aligned(TIDE_LINE)));
 
 /* Bytes of a segment of each kind, as a power of two. */
@@ -102,6 +105,13 @@ extern struct tide_arena tide_arena;
 extern struct tide_window tide_windows[TIDE_WINDOWS];
 extern _Atomic unsigned tide_window_count; /* slots in use, counting the primary ones */
 
+/* A place of the table for a further window, whose span is 0 until it is described; -1 when
+ * there is none. And back: the caller has set span to 0 before. */
+int tide_pagemap_take(void);
+void tide_pagemap_give(unsigned index);
+
+void tide_pagemap_fork(enum tide_fork phase);
+
 /* The window whose committed part holds p, or NULL. Any value may be asked. */
 const struct tide_window *tide_pagemap_find(uintptr_t p);
 
@@ -111,7 +121,7 @@ const struct tide_window *tide_pagemap_find(uintptr_t p);
 TIDE_INLINE bool tide_window_holds(const struct tide_window *window, uintptr_t p)
 {
     size_t span = atomic_load_explicit(&window->span, memory_order_acquire);
-    return span != 0 && p - window->first < span;
+    return span != 0 && p - TIDE_RELAXED_GET(&window->first) < span;
 }
 
 /* The descriptor of an address in the arena, committed or not, and how far into its

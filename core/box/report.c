@@ -8,6 +8,7 @@
 #include "box/life.h"
 #include "box/meta.h"
 #include "box/option.h"
+#include "box/region.h"
 #include "box/residency.h"
 #include "box/segment.h"
 #include "box/stat.h"
@@ -25,7 +26,7 @@ static void report_visit_cached(void *context, const void *block)
         return;
     const struct tide_page *page = tide_window_page(window, (uintptr_t)block);
     /* The block may have gone home by now, and its page have another class. */
-    tally->row[window->kind][TIDE_RELAXED_GET(&page->cls)].cached++;
+    tally->row[TIDE_RELAXED_GET(&page->kind)][TIDE_RELAXED_GET(&page->cls)].cached++;
 }
 
 static void report_count_magazines(struct tide_tally *tally, struct tide_cache *cache)
@@ -71,6 +72,7 @@ void tide_report_count(struct tide_tally *tally)
     for (struct tide_heap *heap = tide_heap_first(); heap != NULL; heap = heap->next)
         report_count_heap(tally, heap);
     tide_large_count(&tally->mappings, &tally->mapping_bytes, &tally->mappings_taken);
+    tide_region_count(&tally->runs, &tally->run_bytes);
     tide_life_leave(before);
 }
 
@@ -113,6 +115,9 @@ void tide_report_stats(const struct tide_tally *tally, struct tide_stats *out)
     report_add_kind(tally, TIDE_KIND_TINY, &out->tiny);
     report_add_kind(tally, TIDE_KIND_MID, &out->mid);
     report_add_kind(tally, TIDE_KIND_MIDAL, &out->mid);
+    out->mid.live_blocks += tally->runs;
+    out->mid.live_bytes += tally->run_bytes;
+    out->mid.mapped_bytes += tally->run_bytes;
     report_add_kind(tally, TIDE_KIND_LARGE, &out->large);
     report_add_mappings(tally, &out->large);
     out->retained_bytes = TIDE_STAT_GET(retained);

@@ -24,6 +24,7 @@ struct tide_tally {
     } row[TIDE_KINDS][TIDE_CLASSES_MAX];
     uint64_t heaps, parked;
     uint64_t mappings, mapping_bytes, mappings_taken;
+    uint64_t runs, run_bytes; /* blocks in regions that are whole segments */
 };
 
 void tide_report_count(struct tide_tally *tally);

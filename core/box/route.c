@@ -136,7 +136,8 @@ void *tide_route_take(struct tide_pages *pages, enum tide_kind kind, unsigned cl
 {
     struct route_visit visit = route_enter(tide_self);
     void *block = route_take_visit(&visit, pages, kind, cls, zeroed);
-    if (block == NULL && tide_purge_all(0) > 0)
+    bool region = pages != NULL && pages->region != NULL; /* purging others does not help it */
+    if (block == NULL && !region && tide_purge_all(0) > 0)
         block = route_take_visit(&visit, pages, kind, cls, zeroed);
     route_leave(&visit);
     if (TIDE_UNLIKELY(block == NULL))

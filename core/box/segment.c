@@ -5,6 +5,7 @@
 #include "box/diag.h"
 #include "box/meta.h"
 #include "box/numa.h"
+#include "box/share.h"
 #include "box/stat.h"
 #include "box/vmem.h"
 
@@ -34,12 +35,12 @@ static struct segment_pool segment_pool[TIDE_KINDS];
 static struct tide_source segment_mid = {.ops = &tide_source_near, .node = -1};
 static bool segment_shadow_on, segment_fail;
 static size_t segment_cap = SIZE_MAX, segment_far_used; /* under segment_window_lock */
+static size_t segment_granule;               /* what the memory of Mid asks of addresses */
 static struct tide_lock segment_window_lock; /* the arena, and the slots of further windows */
-static _Atomic size_t segment_retain = 4 << 20;
 
 void tide_segment_start(const struct tide_source *mid, bool shadow)
 {
-    segment_mid = *mid;
+    tide_source_copy(&segment_mid, mid);
     segment_shadow_on = shadow;
     /* Known from here on, without system calls that a sandbox might not allow. */
     tide_vmem_limit();
@@ -57,29 +58,10 @@ const struct tide_source *tide_segment_source(void)
     return &segment_mid;
 }
 
-bool tide_segment_shadow(void)
-{
-    return segment_shadow_on;
-}
-
 uint8_t tide_segment_mid_mode(void)
 {
     return (segment_shadow_on ? TIDE_MODE_SHADOW : 0) |
            (segment_mid.delay != 0 ? TIDE_MODE_MODEL : 0);
-}
-
-void tide_segment_set_retain(size_t bytes)
-{
-    atomic_store_explicit(&segment_retain, bytes, memory_order_relaxed);
-}
-
-/* Where memory that went back is needed again, time after time, the budget was too small
- * for how much of it comes and goes: it grows, up to twice as large. */
-size_t tide_segment_retain_limit(void)
-{
-    size_t least = atomic_load_explicit(&segment_retain, memory_order_relaxed);
-    size_t peak = TIDE_STAT_GET(peak), more = tide_max(least, peak / 40);
-    return tide_max(least, peak / 20) + tide_min(TIDE_STAT_GET(regret) / 8, more);
 }
 
 void tide_segment_fork(enum tide_fork phase)
@@ -100,11 +82,18 @@ static bool segment_in_arena(enum tide_kind kind)
     return kind == TIDE_KIND_TINY || kind == TIDE_KIND_MID;
 }
 
+/* What a window of the kind starts at a multiple of. */
+static size_t segment_align(enum tide_kind kind)
+{
+    size_t segment = (size_t)1 << segment_shape[kind].shift;
+    return kind == TIDE_KIND_LARGE ? segment : tide_max(segment, segment_granule);
+}
+
 /* How much address space a window asks for: four times the memory of the machine,
  * and under a limit a small part of it: further windows follow as they are needed. */
 static size_t segment_window_size(enum tide_kind kind, bool primary)
 {
-    size_t segment = (size_t)1 << segment_shape[kind].shift;
+    size_t segment = segment_align(kind);
     size_t limit = tide_vmem_limit();
     size_t size = (size_t)64 << 30;
     while (size < 4 * tide_vmem_physical() && size < (size_t)16 << 40)
@@ -122,7 +111,7 @@ static size_t segment_window_size(enum tide_kind kind, bool primary)
  * half of all there is: a window must leave room for others. */
 static bool segment_smaller(enum tide_kind kind, size_t *size, char *raw, size_t whole, bool *tight)
 {
-    size_t segment = (size_t)1 << segment_shape[kind].shift;
+    size_t segment = segment_align(kind);
     bool greedy = raw != NULL && *tight && *size > 2 * segment;
     if (raw != NULL && !greedy)
         return false;
@@ -170,6 +159,11 @@ static bool segment_wants_far(void)
 static void segment_place(struct tide_window *window)
 {
     void *area = (void *)window->base;
+    if (segment_mid.shared) {
+        TIDE_RELAXED_SET(&window->far, tide_share_lay(&segment_mid, window->kind, window->base,
+                                                      window->reserved));
+        return;
+    }
     /* With full=fail none: a huge page that the kernel splits gives up its parts that hold
      * only zeroes, after they were found to be in their place. */
     if (segment_mid.thp != TIDE_THP_DEFAULT || segment_fail)
@@ -185,9 +179,14 @@ static void segment_place(struct tide_window *window)
  * full=fail. */
 static size_t segment_within_cap(struct tide_window *window, size_t step, size_t *charged)
 {
-    size_t at = window->segments << window->shift;
-    if (!segment_is_mid(window->kind) || segment_cap == SIZE_MAX ||
-        at >= TIDE_RELAXED_GET(&window->far))
+    size_t at = window->segments << window->shift, far = TIDE_RELAXED_GET(&window->far);
+    if (!segment_is_mid(window->kind))
+        return step;
+    if (segment_mid.shared && at < far)
+        return tide_min(step, (far - at) >> window->shift);
+    if (segment_mid.shared)
+        return segment_fail ? 0 : step;
+    if (segment_cap == SIZE_MAX || at >= far)
         return step;
     tide_lock_take(&segment_window_lock);
     size_t left = (segment_cap - tide_min(segment_far_used, segment_cap)) >> window->shift;
@@ -241,7 +240,7 @@ static void segment_trim(char *raw, size_t whole, char *from, char *to)
 /* Reserves a window of `kind` into slot `index`; false when there is no room. */
 static bool segment_reserve(enum tide_kind kind, unsigned index)
 {
-    size_t align = (size_t)1 << segment_shape[kind].shift, gap = tide_vmem_page_size();
+    size_t align = segment_align(kind), gap = tide_vmem_page_size();
     size_t size = segment_window_size(kind, index < TIDE_KINDS);
     bool tight = false;
     while (size >= align) {
@@ -262,7 +261,7 @@ static bool segment_reserve(enum tide_kind kind, unsigned index)
 /* Reserves the arena: the primary windows of Tiny and of Mid. */
 static bool segment_reserve_arena(void)
 {
-    size_t align = (size_t)1 << TIDE_SHIFT_SMALL, gap = tide_vmem_page_size();
+    size_t align = segment_align(TIDE_KIND_MID), gap = tide_vmem_page_size();
     size_t size = segment_window_size(TIDE_KIND_TINY, true);
     bool tight = false;
     while (size >= align) {
@@ -312,14 +311,26 @@ static bool segment_open(struct segment_pool *pool, enum tide_kind kind)
     }
     bool done = false;
     tide_lock_take(&segment_window_lock);
-    unsigned slot = atomic_load_explicit(&tide_window_count, memory_order_relaxed);
-    if (slot < TIDE_WINDOWS && segment_reserve(kind, slot)) {
-        atomic_store_explicit(&tide_window_count, slot + 1, memory_order_release);
-        pool->window = slot;
+    int slot = tide_pagemap_take();
+    if (slot >= 0 && segment_reserve(kind, (unsigned)slot)) {
+        pool->window = (unsigned)slot;
         done = true;
+    } else if (slot >= 0) {
+        tide_pagemap_give((unsigned)slot);
     }
     tide_lock_drop(&segment_window_lock);
     return done;
+}
+
+int tide_segment_share(void)
+{
+    int ret = tide_share_get(&segment_mid, segment_cap, &segment_granule);
+    bool done = ret == 0 && segment_open(&segment_pool[TIDE_KIND_MID], TIDE_KIND_MID) &&
+                segment_open(&segment_pool[TIDE_KIND_MIDAL], TIDE_KIND_MIDAL);
+    tide_share_done();
+    if (ret == 0 && (!done || tide_windows[TIDE_KIND_MID].far == 0))
+        return tide_source_say(&segment_mid, -ENOMEM, "cannot be mapped");
+    return ret;
 }
 
 /* Commits the part of a table that covers bytes [from, to); what is before `from` is
@@ -346,8 +357,10 @@ static bool segment_advance(struct tide_window *window, size_t step)
     size_t shadow = ((size_t)1 << window->shift >> TIDE_SHADOW_SHIFT) * sizeof(uint64_t);
     for (; step > 0; step /= 2) {
         size_t now = have + step;
-        if (tide_vmem_commit((char *)window->base + (have << window->shift),
-                             step << window->shift) != 0)
+        bool there = segment_is_mid(window->kind) && segment_mid.shared &&
+                     have << window->shift < window->far; /* mapped as a whole */
+        if (!there && tide_vmem_commit((char *)window->base + (have << window->shift),
+                                       step << window->shift) != 0)
             continue;
         if (!segment_commit_table(window->pages, have * TIDE_PAGE_BYTES, now * TIDE_PAGE_BYTES) ||
             !segment_commit_table(window->bits, have * bits, now * bits))
@@ -495,9 +508,18 @@ struct tide_page *tide_segment_take(enum tide_kind kind)
     return page;
 }
 
+/* In a file's or a device's part of a window of Mid? */
+static bool segment_is_shared(uintptr_t base)
+{
+    const struct tide_window *window = tide_pagemap_find(base + TIDE_LINE);
+    return segment_mid.shared && window != NULL && segment_is_mid(window->kind) &&
+           base - window->base < TIDE_RELAXED_GET(&window->far);
+}
+
 int tide_segment_decommit(uintptr_t base, size_t size)
 {
-    int ret = tide_vmem_decommit((void *)base, size);
+    /* What others may have is not given back: it would keep what it holds. */
+    int ret = segment_is_shared(base) ? -EOPNOTSUPP : tide_vmem_decommit((void *)base, size);
     if (ret == 0) {
         TIDE_STAT_ADD(decommits, 1);
         TIDE_STAT_ADD(decommit_bytes, size);

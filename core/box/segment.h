@@ -5,7 +5,7 @@
  * threads:   any, under one lock per kind
  * invariant: a segment is lent (owner != 0), free and dirty, free and clean, or
  *            behind the frontier; dirty ones count in stat.retained
- * uses:      pagemap, source, vmem, numa, stat
+ * uses:      pagemap, source, share, vmem, numa, stat
  * used by:   page, purge, large (for the budget)
  * not here:  blocks (page)
  * test:      tests/test_segment.c
@@ -27,11 +27,20 @@ void tide_segment_start(const struct tide_source *mid, bool shadow);
  * nodes when the segment is taken. Also before the first one. */
 void tide_segment_bound(size_t cap, bool fail);
 
+/* When the source is shared memory: gets as much of it as the cap allows and maps it at the
+ * front of Mid's windows, now. 0, or -errno and the source's `said`; if not even the windows
+ * are there, another source may still be set. */
+int tide_segment_share(void);
+
 const struct tide_source *tide_segment_source(void);
-bool tide_segment_shadow(void);
 
 /* TIDE_MODE_* of the windows of Mid. */
 uint8_t tide_segment_mid_mode(void);
+
+TIDE_INLINE bool tide_segment_shadow(void)
+{
+    return (tide_segment_mid_mode() & TIDE_MODE_SHADOW) != 0;
+}
 
 /* Bytes that may stay resident while free: max(retain, 5 % of the peak), and more, up to
  * max(retain, 2.5 % of the peak), where memory that went back is needed again. */

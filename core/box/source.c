@@ -2,15 +2,15 @@
 #include "box/source.h"
 
 #include "box/diag.h"
+#include "box/file.h"
 #include "box/numa.h"
+#include "box/store.h"
 #include "box/topo.h"
 #include "box/vmem.h"
 
 static const struct tide_source_ops *const source_table[] = {
-    &tide_source_auto,
-    &tide_source_anon,
-    &tide_source_near,
-    &tide_source_node,
+    &tide_source_auto, &tide_source_anon,  &tide_source_near, &tide_source_node,
+    &tide_source_file, &tide_source_memfd, &tide_source_dax,
 };
 
 enum { SOURCE_KINDS = sizeof source_table / sizeof source_table[0], SOURCE_DELAY_MAX = 1000000 };
@@ -42,6 +42,10 @@ static void source_describe(struct tide_source *out)
 {
     struct tide_text text = {out->text, sizeof out->text, 0};
     tide_text_add(&text, out->ops->name);
+    if (out->path[0] != '\0') {
+        tide_text_add(&text, ":");
+        tide_text_add(&text, out->path);
+    }
     const char *before = ":";
     for (unsigned node = 0; out->ops == &tide_source_node && node < TIDE_SOURCE_NODES; node++) {
         if ((out->nodes >> node & 1) == 0)
@@ -60,15 +64,9 @@ static void source_describe(struct tide_source *out)
     }
 }
 
-int tide_source_open_below(struct tide_source *out, const char *text, const char *root,
-                           const uint64_t *allowed)
+/* The kind of the text, whose first `end` characters are not about the delay. */
+static int source_read(struct tide_source *found, const char *text, size_t end)
 {
-    size_t end;
-    uint32_t delay;
-    source_fall_back(out, "no source (allowed: auto, anon, near or node:LIST, then "
-                          ",delay=NS): near memory is used");
-    if (source_delay(text, &end, &delay) != 0)
-        return -EINVAL;
     for (unsigned i = 0; i < SOURCE_KINDS; i++) {
         const struct tide_source_ops *ops = source_table[i];
         size_t len = strlen(ops->name);
@@ -77,23 +75,45 @@ int tide_source_open_below(struct tide_source *out, const char *text, const char
             continue;
         memcpy(rest, text + len, end - len);
         rest[end - len] = '\0';
-        struct tide_source found = {.ops = ops,
-                                    .node = -1,
-                                    .delay = delay,
-                                    .far = delay != 0,
-                                    .root = root,
-                                    .allowed = allowed};
-        int ret = ops->accept(&found, rest);
-        if (ret == -ENODEV)
-            source_fall_back(out, found.why);
-        if (ret != 0)
-            return ret;
-        *out = found;
-        out->allowed = NULL;
-        source_describe(out);
-        return 0;
+        found->ops = ops;
+        return ops->accept(found, rest);
     }
     return -EINVAL;
+}
+
+/* `asked`: the wishes that accept looks at. */
+static int source_open(struct tide_source *out, const char *text, const struct tide_source *asked)
+{
+    size_t end;
+    struct tide_source found = *asked;
+    source_fall_back(out, "no source (allowed: auto, anon, near, node:LIST, memfd, file:PATH or "
+                          "dax:/dev/daxX.Y, then ,delay=NS): near memory is used");
+    found.node = -1;
+    if (source_delay(text, &end, &found.delay) != 0)
+        return -EINVAL;
+    found.far = found.delay != 0;
+    int ret = source_read(&found, text, end);
+    if (ret == -EINVAL && found.said[0] == '\0')
+        return ret;
+    if (ret != 0) {
+        source_fall_back(out, found.why);
+        memcpy(out->said, found.said, sizeof out->said);
+        if (found.said[0] != '\0')
+            out->why = out->said;
+        return ret;
+    }
+    *out = found;
+    out->allowed = NULL;
+    source_describe(out);
+    return 0;
+}
+
+int tide_source_open_below(struct tide_source *out, const char *text, const char *root,
+                           const uint64_t *allowed)
+{
+    struct tide_source asked = {.root = root, .allowed = allowed};
+    int ret = source_open(out, text, &asked);
+    return ret == 0 || ret == -EINVAL ? ret : -ENODEV;
 }
 
 int tide_source_open(struct tide_source *out, const char *text)
@@ -101,9 +121,84 @@ int tide_source_open(struct tide_source *out, const char *text)
     return tide_source_open_below(out, text, TIDE_TOPO_ROOT, NULL);
 }
 
+int tide_source_open_region(struct tide_source *out, const char *text, bool create)
+{
+    struct tide_source asked = {.root = TIDE_TOPO_ROOT, .create = create};
+    return source_open(out, text, &asked);
+}
+
+int tide_source_say(struct tide_source *source, int code, const char *what)
+{
+    struct tide_text text = {source->said, sizeof source->said, 0};
+    source->said[0] = '\0';
+    if (source->path[0] != '\0') {
+        tide_text_add(&text, "'");
+        tide_text_add(&text, source->path);
+        tide_text_add(&text, "' ");
+    }
+    tide_text_add(&text, what);
+    source->why = source->said;
+    return code;
+}
+
+/* --- memory ----------------------------------------------------------------------- */
+
+static int source_misfit(struct tide_source *source, size_t size)
+{
+    struct tide_text text = {source->said, sizeof source->said, 0};
+    bool small = source->capacity != 0 && size > source->capacity;
+    tide_source_say(source, 0, small ? "has " : "takes sizes that are multiples of ");
+    text.len = strlen(source->said);
+    tide_text_number(&text, small ? source->capacity : source->align, 10);
+    tide_text_add(&text, small ? " bytes, and not the " : " bytes, and not ");
+    tide_text_number(&text, size, 10);
+    tide_text_add(&text, small ? " that are asked for" : "");
+    return small ? -EFBIG : -EINVAL;
+}
+
+int tide_source_grab(struct tide_source *source, size_t size, struct tide_extent *out)
+{
+    size_t page = tide_vmem_page_size();
+    *out = (struct tide_extent){.fd = -1};
+    source->align = tide_max(source->align, page);
+    if (size == 0)
+        size = tide_align_down(source->capacity, source->align);
+    if (size == 0)
+        return tide_source_say(source, -EINVAL, "needs a size: it has none of its own");
+    if (size % source->align != 0 || (source->capacity != 0 && size > source->capacity))
+        return source_misfit(source, size);
+    out->size = size;
+    out->align = source->align;
+    int ret = source->ops->grab != NULL ? source->ops->grab(source, size, out) : 0;
+    if (ret != 0)
+        out->fd = -1;
+    return ret;
+}
+
+int tide_source_map(const struct tide_source *source, struct tide_extent *extent, char *base,
+                    size_t offset, size_t size)
+{
+    if (extent->fd >= 0)
+        return tide_store_map(base, size, extent->fd, offset, &extent->sync);
+    int ret = tide_vmem_commit(base, size);
+    if (ret == 0)
+        tide_source_place(source, base, size);
+    return ret;
+}
+
+void tide_source_release(struct tide_extent *extent)
+{
+    struct tide_store now;
+    /* A program that closes all descriptors it does not know may have another one there. */
+    if (extent->fd >= 0 && tide_store_stat(extent->fd, &now) == 0 &&
+        now.device == extent->file[0] && now.inode == extent->file[1])
+        tide_file_close(extent->fd);
+    extent->fd = -1;
+}
+
 int tide_source_place(const struct tide_source *source, void *base, size_t size)
 {
-    return source->ops->place(source, base, size);
+    return source->ops->place != NULL ? source->ops->place(source, base, size) : 0;
 }
 
 /* The nodes that have processors: where hot pages may go. */
@@ -121,6 +216,10 @@ void tide_source_tune(struct tide_source *source, bool migrate, enum tide_thp th
     source->thp = thp;
     if (!migrate)
         return;
+    if (source->shared) {
+        source->migrate_why = "the pages of files and devices stay where they are";
+        return;
+    }
     if (source->nodes == 0) {
         source->migrate_why = "Mid is near memory: there is nothing to bring near";
         return;

@@ -9,13 +9,5 @@ static int anon_accept(struct tide_source *source, const char *rest)
     return *rest == '\0' ? 0 : -EINVAL;
 }
 
-static int anon_place(const struct tide_source *source, void *base, size_t size)
-{
-    (void)source;
-    (void)base;
-    (void)size;
-    return 0;
-}
-
-const struct tide_source_ops tide_source_anon = {"anon", anon_accept, anon_place};
-const struct tide_source_ops tide_source_near = {"near", anon_accept, anon_place};
+const struct tide_source_ops tide_source_anon = {"anon", anon_accept, NULL, NULL};
+const struct tide_source_ops tide_source_near = {"near", anon_accept, NULL, NULL};

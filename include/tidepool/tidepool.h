@@ -1,5 +1,5 @@
 /*
- * tidepool/tidepool.h - everything: the malloc family, heaps, options, stats.
+ * tidepool/tidepool.h - everything: the malloc family, heaps, regions, options, stats.
  */
 #ifndef TIDEPOOL_TIDEPOOL_H
 #define TIDEPOOL_TIDEPOOL_H
@@ -7,6 +7,7 @@
 #include <tidepool/heap.h>
 #include <tidepool/malloc.h>
 #include <tidepool/options.h>
+#include <tidepool/region.h>
 #include <tidepool/stats.h>
 #include <tidepool/version.h>
 

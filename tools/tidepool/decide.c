@@ -51,6 +51,8 @@ static void decide_source(struct decision *decision, const struct settings *sett
         snprintf(decision->asked, sizeof decision->asked, "%s", mid->value);
     decision->error = tide_source_open_below(&decision->mid, decision->asked, machine->root,
                                              machine->allowed_given ? &machine->allowed : NULL);
+    if (decision->error == 0 && !tide_option_values.shared_mid)
+        decision->error = tide_source_keep_private(&decision->mid);
 }
 
 /* Tries the source's policy on some address space: a container may forbid the call. */

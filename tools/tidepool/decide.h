@@ -25,7 +25,7 @@ struct decision {
     uint64_t tiny_max;
 
     struct tide_source mid;
-    int error;           /* of tide_source_open: 0, -EINVAL, -ENODEV */
+    int error;           /* of the source box: 0, -EINVAL, -ENODEV, -EPERM (shared memory) */
     const char *placing; /* "ok", the name of an error, or NULL: not tried */
 
     const char *header, *header_why;

@@ -48,7 +48,9 @@ static void far_title(char *title, size_t size, const struct info *info)
 {
     const struct tide_source *mid = &info->decision.mid;
     const struct tide_node *node = machine_node(&info->machine, mid->node);
-    if (mid->node < 0)
+    if (mid->shared)
+        snprintf(title, size, "shared with others: a %s", mid->ops->name);
+    else if (mid->node < 0)
         snprintf(title, size, "modelled: near, %u ns a miss", mid->delay);
     else
         snprintf(title, size, "%s node %d, %s",

@@ -140,6 +140,8 @@ static void setting_check_mid(struct setting *entry, const struct tide_option_in
 {
     struct tide_source source;
     int ret = tide_source_open(&source, entry->value);
+    if (ret == 0 && !tide_option_values.shared_mid)
+        ret = tide_source_keep_private(&source);
     if (ret == 0)
         return;
     if (ret == -EINVAL) {
@@ -177,8 +179,12 @@ static void setting_check(struct setting *entry)
 int settings_check(struct settings *list)
 {
     int bad = 0;
-    for (int i = 0; i < list->count; i++) {
-        setting_check(&list->entry[i]);
+    for (int i = 0; i < list->count; i++)
+        if (strcmp(list->entry[i].key, "mid") != 0)
+            setting_check(&list->entry[i]);
+    for (int i = 0; i < list->count; i++) { /* mid last: what it may be depends on others */
+        if (strcmp(list->entry[i].key, "mid") == 0)
+            setting_check(&list->entry[i]);
         bad += list->entry[i].error == -EINVAL || list->entry[i].error == -ENOENT;
     }
     tide_option_assign("stats_at_exit", "", false);

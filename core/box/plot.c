@@ -1,0 +1,289 @@
+/* plot.c - see plot.h */
+#include "box/plot.h"
+
+#include "box/file.h"
+
+enum { PLOT_KIND_SHIFT = 8, PLOT_LENGTH_SHIFT = 16 };
+
+#define PLOT_FREE ((uint64_t)TIDE_REGION_FREE)
+
+static uint64_t plot_word(enum tide_region_state state, unsigned kind, uint64_t length)
+{
+    return (uint64_t)state | (uint64_t)kind << PLOT_KIND_SHIFT | length << PLOT_LENGTH_SHIFT;
+}
+
+static enum tide_region_state plot_state(uint64_t word)
+{
+    return (enum tide_region_state)(word & 0xff);
+}
+
+static uint64_t plot_length(uint64_t word)
+{
+    return word >> PLOT_LENGTH_SHIFT;
+}
+
+static uint64_t plot_get(const struct tide_plot *table, uint64_t index)
+{
+    return atomic_load_explicit(&table->entry[index].word, memory_order_acquire);
+}
+
+static void plot_set(struct tide_plot *table, uint64_t index, uint64_t word)
+{
+    atomic_store_explicit(&table->entry[index].word, word, memory_order_release);
+}
+
+static bool plot_swap(struct tide_plot *table, uint64_t index, uint64_t from, uint64_t to)
+{
+    return atomic_compare_exchange_strong_explicit(&table->entry[index].word, &from, to,
+                                                   memory_order_acq_rel, memory_order_acquire);
+}
+
+/* --- the head ------------------------------------------------------------------------ */
+
+static uint64_t plot_heads(uint64_t segments)
+{
+    uint64_t bytes = TIDE_PLOT_AT + segments * sizeof(struct tide_plot_entry);
+    return (bytes + TIDE_REGION_SEGMENT - 1) / TIDE_REGION_SEGMENT;
+}
+
+static uint64_t plot_sum(const struct tide_plot_head *head)
+{
+    uint64_t sum = TIDE_PLOT_MAGIC, part;
+    for (size_t at = 8; at < offsetof(struct tide_plot_head, check); at += sizeof part) {
+        memcpy(&part, (const char *)head + at, sizeof part);
+        sum = tide_mix(sum ^ part) + at;
+    }
+    return sum;
+}
+
+void tide_plot_format(void *base, size_t size)
+{
+    struct tide_plot_head *head = base;
+    struct tide_plot_entry *entry = (struct tide_plot_entry *)((char *)base + TIDE_PLOT_AT);
+    atomic_store_explicit(&head->magic, 0, memory_order_seq_cst);
+    memset((char *)base + sizeof head->magic, 0, TIDE_PLOT_AT - sizeof head->magic);
+    head->version = TIDE_PLOT_VERSION;
+    head->endian = TIDE_PLOT_ENDIAN;
+    head->size = size;
+    head->segment = TIDE_REGION_SEGMENT;
+    head->entry = sizeof *entry;
+    head->segments = size / TIDE_REGION_SEGMENT;
+    head->table = TIDE_PLOT_AT;
+    head->heads = plot_heads(head->segments);
+    (void)tide_file_random(head->id, sizeof head->id);
+    head->check = plot_sum(head);
+    memset(entry, 0, head->segments * sizeof *entry);
+    for (uint64_t i = 0; i < head->heads; i++)
+        atomic_store_explicit(&entry[i].word, TIDE_REGION_HEAD, memory_order_relaxed);
+    atomic_store_explicit(&head->magic, TIDE_PLOT_MAGIC, memory_order_release);
+}
+
+/* "WHAT is FOUND, and not WANTED" */
+static int plot_differs(struct tide_text *why, int code, const char *what, uint64_t found,
+                        uint64_t wanted, unsigned base)
+{
+    const char *prefix = base == 16 ? "0x" : "";
+    tide_text_add(why, what);
+    tide_text_add(why, " is ");
+    tide_text_add(why, prefix);
+    tide_text_number(why, found, base);
+    tide_text_add(why, ", and not ");
+    tide_text_add(why, prefix);
+    tide_text_number(why, wanted, base);
+    return code;
+}
+
+int tide_plot_check(const void *base, size_t capacity, size_t size, struct tide_text *why)
+{
+    const struct tide_plot_head *head = base;
+    if (capacity < TIDE_REGION_LEAST)
+        return plot_differs(why, -EBADFD, "no region: its size", capacity, TIDE_REGION_LEAST, 10);
+    uint64_t magic = atomic_load_explicit(&head->magic, memory_order_acquire);
+    if (magic != TIDE_PLOT_MAGIC)
+        return plot_differs(why, -EPROTO, "no region: the first word", magic, TIDE_PLOT_MAGIC, 16);
+    if (head->endian != TIDE_PLOT_ENDIAN)
+        return plot_differs(why, -EPROTO, "a region of another byte order: its mark", head->endian,
+                            TIDE_PLOT_ENDIAN, 16);
+    if (head->version != TIDE_PLOT_VERSION)
+        return plot_differs(why, -EPROTO, "the version of the region's layout", head->version,
+                            TIDE_PLOT_VERSION, 10);
+    if (head->features != 0)
+        return plot_differs(why, -EPROTO, "a region with unknown features: their mask",
+                            head->features, 0, 16);
+    if (head->check != plot_sum(head))
+        return plot_differs(why, -EPROTO, "the region's header is damaged: its sum", head->check,
+                            plot_sum(head), 16);
+    if (head->segment != TIDE_REGION_SEGMENT || head->entry != sizeof(struct tide_plot_entry) ||
+        head->table != TIDE_PLOT_AT)
+        return plot_differs(why, -EPROTO, "the size of the region's segments", head->segment,
+                            TIDE_REGION_SEGMENT, 10);
+    if (size != 0 && size != head->size)
+        return plot_differs(why, -EPROTO, "the size of the region", head->size, size, 10);
+    if (head->size > capacity)
+        return plot_differs(why, -EBADFD, "the region is cut off: the size", capacity, head->size,
+                            10);
+    if (head->size != head->segments * TIDE_REGION_SEGMENT || head->segments < 2 ||
+        head->heads != plot_heads(head->segments))
+        return plot_differs(why, -EPROTO, "the number of the region's segments", head->segments,
+                            head->size / TIDE_REGION_SEGMENT, 10);
+    return 0;
+}
+
+void tide_plot_open(struct tide_plot *table, void *base)
+{
+    struct tide_plot_head *head = base;
+    table->head = head; /* the lock is left alone: a fork may be holding it */
+    table->entry = (struct tide_plot_entry *)((char *)base + TIDE_PLOT_AT);
+    table->segments = head->segments;
+    table->heads = table->hint = head->heads;
+    table->session = atomic_fetch_add_explicit(&head->sessions, 1, memory_order_acq_rel) + 1;
+}
+
+/* --- segments -------------------------------------------------------------------------- */
+
+/* Claims [first, first + count) one by one; gives back what it got when one is not free. */
+static bool plot_claim(struct tide_plot *table, uint64_t first, uint64_t count)
+{
+    uint64_t move = plot_word(TIDE_REGION_MOVE, 0, 0);
+    for (uint64_t i = 0; i < count; i++) {
+        if (plot_swap(table, first + i, PLOT_FREE, move))
+            continue;
+        while (i-- > 0)
+            plot_set(table, first + i, PLOT_FREE);
+        return false;
+    }
+    return true;
+}
+
+static void plot_fill(struct tide_plot *table, uint64_t first, const struct tide_plot_wish *wish)
+{
+    for (uint64_t i = wish->segments; i-- > 0;) {
+        struct tide_plot_entry *entry = &table->entry[first + i];
+        bool part = i > 0;
+        entry->tag = part ? 0 : wish->tag;
+        entry->session = table->session;
+        entry->block = part ? 0 : wish->block;
+        plot_set(table, first + i,
+                 part ? plot_word(TIDE_REGION_PART, 0, i)
+                      : plot_word(wish->state, wish->kind, wish->segments));
+    }
+}
+
+/* The first of `count` segments in a row that look free, at or after `at`. */
+static uint64_t plot_find(const struct tide_plot *table, uint64_t at, uint64_t count)
+{
+    while (at <= table->segments - count) {
+        uint64_t i = 0;
+        while (i < count && plot_get(table, at + i) == PLOT_FREE)
+            i++;
+        if (i == count)
+            return at;
+        at += i + 1;
+    }
+    return UINT64_MAX;
+}
+
+int64_t tide_plot_take(struct tide_plot *table, const struct tide_plot_wish *wish)
+{
+    if (wish->segments == 0 || wish->segments > table->segments - table->heads)
+        return -ENOMEM;
+    tide_lock_take(&table->lock);
+    uint64_t at = plot_find(table, table->hint, 1);
+    if (at != UINT64_MAX)
+        table->hint = at;
+    if (at != UINT64_MAX)
+        at = plot_find(table, at, wish->segments);
+    while (at != UINT64_MAX && !plot_claim(table, at, wish->segments))
+        at = plot_find(table, at + 1, wish->segments);
+    if (at != UINT64_MAX)
+        plot_fill(table, at, wish);
+    tide_lock_drop(&table->lock);
+    return at != UINT64_MAX ? (int64_t)at : -ENOMEM;
+}
+
+/* The first segment is on the move: frees the rest, then it. Lock held. */
+static void plot_clear(struct tide_plot *table, uint64_t first, uint64_t count)
+{
+    for (uint64_t i = count; i-- > 0;)
+        plot_set(table, first + i, PLOT_FREE);
+    if (first < table->hint)
+        table->hint = first;
+}
+
+int64_t tide_plot_give(struct tide_plot *table, uint64_t index, enum tide_region_state state)
+{
+    if (index < table->heads || index >= table->segments)
+        return -EINVAL;
+    tide_lock_take(&table->lock);
+    uint64_t word = plot_get(table, index), length = plot_length(word);
+    bool mine = state == TIDE_REGION_LENT || table->entry[index].session == table->session;
+    bool good = mine && plot_state(word) == state && length != 0 &&
+                length <= table->segments - index &&
+                plot_swap(table, index, word, plot_word(TIDE_REGION_MOVE, 0, 0));
+    if (good)
+        plot_clear(table, index, length);
+    tide_lock_drop(&table->lock);
+    return good ? (int64_t)length : -EINVAL;
+}
+
+int tide_plot_read(const struct tide_plot *table, uint64_t index, struct tide_region_segment *out)
+{
+    if (index >= table->segments)
+        return -ENOENT;
+    const struct tide_plot_entry *entry = &table->entry[index];
+    uint64_t word = plot_get(table, index);
+    enum tide_region_state state = plot_state(word);
+    *out = (struct tide_region_segment){.state = state};
+    if (state == TIDE_REGION_FREE || state == TIDE_REGION_HEAD || state == TIDE_REGION_MOVE)
+        return 0;
+    out->length = plot_length(word);
+    out->tag = entry->tag;
+    out->session = entry->session;
+    out->block = state == TIDE_REGION_HEAP ? (uint32_t)entry->block : 0;
+    return 0;
+}
+
+/* --- sweeping --------------------------------------------------------------------------- */
+
+/* Is the run that begins at `index` whole? */
+static bool plot_is_whole(const struct tide_plot *table, uint64_t index)
+{
+    uint64_t length = plot_length(plot_get(table, index));
+    if (length == 0 || length > table->segments - index)
+        return false;
+    for (uint64_t i = 1; i < length; i++)
+        if (plot_get(table, index + i) != plot_word(TIDE_REGION_PART, 0, i))
+            return false;
+    return true;
+}
+
+/* Segments from `index` on that have to stay as they are; 0: free this one. */
+static uint64_t plot_keep(const struct tide_plot *table, uint64_t index, bool heaps)
+{
+    enum tide_region_state state = plot_state(plot_get(table, index));
+    bool heap = state == TIDE_REGION_HEAP || state == TIDE_REGION_RUN;
+    if (state == TIDE_REGION_FREE)
+        return 1;
+    if ((!heap && state != TIDE_REGION_LENT) || !plot_is_whole(table, index))
+        return 0;
+    if (heap && heaps && table->entry[index].session != table->session)
+        return 0;
+    return plot_length(plot_get(table, index));
+}
+
+uint64_t tide_plot_sweep(struct tide_plot *table, bool heaps)
+{
+    uint64_t freed = 0;
+    tide_lock_take(&table->lock);
+    for (uint64_t at = table->heads; at < table->segments;) {
+        uint64_t keep = plot_keep(table, at, heaps);
+        if (keep == 0) {
+            plot_set(table, at, PLOT_FREE);
+            freed++;
+        }
+        at += keep != 0 ? keep : 1;
+    }
+    table->hint = table->heads;
+    tide_lock_drop(&table->lock);
+    return freed;
+}

@@ -1,0 +1,311 @@
+/* test_plot.c - the head and the segment table in a region's memory: what is refused, what
+ * is taken and given back, two views on one memory, and what dead processes leave. */
+#include "box/plot.h"
+
+#include <pthread.h>
+
+#include "unit_base.h"
+
+enum { SEGMENTS = 40, SIZE = SEGMENTS * TIDE_REGION_SEGMENT, THREADS = 4, ROUNDS = 3000 };
+
+static char *memory;
+static struct tide_plot plot, other;
+
+static void setup(void)
+{
+    memory = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    ck_assert_ptr_ne(memory, MAP_FAILED);
+    memset(memory, 0xa5, 64 << 10); /* devices are not zeroed */
+    tide_plot_format(memory, SIZE);
+    tide_plot_open(&plot, memory);
+    tide_plot_open(&other, memory);
+}
+
+static void teardown(void)
+{
+    munmap(memory, SIZE);
+}
+
+static int64_t take(struct tide_plot *view, enum tide_region_state state, uint64_t segments,
+                    uint64_t tag)
+{
+    const struct tide_plot_wish wish = {
+        .state = state, .kind = 1, .block = 4128, .tag = tag, .segments = segments};
+    return tide_plot_take(view, &wish);
+}
+
+static struct tide_region_segment read_one(uint64_t index)
+{
+    struct tide_region_segment segment;
+    ck_assert_int_eq(tide_plot_read(&plot, index, &segment), 0);
+    return segment;
+}
+
+static uint64_t free_ones(void)
+{
+    uint64_t count = 0;
+    for (uint64_t i = 0; i < SEGMENTS; i++)
+        count += read_one(i).state == TIDE_REGION_FREE;
+    return count;
+}
+
+/* --- the head ------------------------------------------------------------------------- */
+
+START_TEST(a_new_region_is_all_free_behind_its_head)
+{
+    char line[200];
+    struct tide_text why = {line, sizeof line, 0};
+    ck_assert_int_eq(tide_plot_check(memory, SIZE, SIZE, &why), 0);
+    ck_assert_int_eq(tide_plot_check(memory, SIZE + 4096, 0, &why), 0);
+    ck_assert_int_eq(read_one(0).state, TIDE_REGION_HEAD);
+    ck_assert_uint_eq(free_ones(), SEGMENTS - 1);
+    struct tide_region_segment segment;
+    ck_assert_int_eq(tide_plot_read(&plot, SEGMENTS, &segment), -ENOENT);
+    for (size_t at = TIDE_PLOT_AREA_AT; at < TIDE_PLOT_AT; at++)
+        UNIT_HOLD(memory[at] == 0, "the areas are not zero at %zu", at);
+    ck_assert_uint_eq(plot.session, 1);
+    ck_assert_uint_eq(other.session, 2);
+    ck_assert_uint_eq(memory[0] | (uint64_t)memory[7] << 8, 'T' | '1' << 8);
+    uint8_t id[16];
+    memcpy(id, plot.head->id, 16);
+    tide_plot_format(memory, SIZE);
+    ck_assert_int_ne(memcmp(id, plot.head->id, 16), 0);
+}
+END_TEST
+
+/* Every field changed makes it no region of ours, with both values in the words. */
+static void is_refused(int code, size_t capacity, size_t size, const char *words)
+{
+    char line[200] = "";
+    struct tide_text why = {line, sizeof line, 0};
+    int ret = tide_plot_check(memory, capacity, size, &why);
+    ck_assert_msg(ret == code, "gave %d (%s), not %s", ret, line, words);
+    ck_assert_msg(strstr(line, words) != NULL, "'%s' for '%s'", line, words);
+}
+
+START_TEST(what_is_no_region_of_this_layout)
+{
+    struct tide_plot_head *head = plot.head, good = *head;
+    head->magic = 7;
+    is_refused(-EPROTO, SIZE, 0, "the first word is 0x7, and not 0x314e474552444954");
+    *head = good;
+    head->endian = 0x04030201;
+    is_refused(-EPROTO, SIZE, 0, "another byte order: its mark is 0x4030201, and not 0x1020304");
+    *head = good;
+    head->version = 9;
+    is_refused(-EPROTO, SIZE, 0, "the region's layout is 9, and not 1");
+    *head = good;
+    head->features = 4;
+    is_refused(-EPROTO, SIZE, 0, "unknown features: their mask is 0x4, and not 0x0");
+    *head = good;
+    for (size_t at = offsetof(struct tide_plot_head, size);
+         at < offsetof(struct tide_plot_head, check); at += 3) {
+        ((char *)head)[at] ^= 0x10;
+        is_refused(-EPROTO, SIZE, 0, "the region's header is damaged: its sum is 0x");
+        *head = good;
+    }
+    is_refused(-EPROTO, SIZE, SIZE - TIDE_REGION_SEGMENT,
+               "the size of the region is 20971520, and not 20447232");
+    is_refused(-EBADFD, SIZE - 4096, 0, "cut off: the size is 20967424, and not 20971520");
+    is_refused(-EBADFD, 4096, 0, "its size is 4096, and not 1048576");
+    is_refused(-EBADFD, 0, 0, "its size is 0, and not 1048576");
+    ck_assert_int_eq(tide_plot_check(memory, SIZE, SIZE, NULL), 0);
+}
+END_TEST
+
+START_TEST(a_large_table_takes_more_than_one_segment)
+{
+    enum { MANY = 20000 };
+    size_t size = (size_t)MANY * TIDE_REGION_SEGMENT;
+    char *large = mmap(NULL, size, PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    struct tide_plot view = {0};
+    ck_assert_ptr_ne(large, MAP_FAILED);
+    tide_plot_format(large, size);
+    tide_plot_open(&view, large);
+    ck_assert_uint_eq(view.heads, 3); /* 16 KiB and 20,000 lines */
+    ck_assert_int_eq(take(&view, TIDE_REGION_LENT, MANY - 3, 0), 3);
+    ck_assert_int_eq(take(&view, TIDE_REGION_LENT, 1, 0), -ENOMEM);
+    ck_assert_int_eq(tide_plot_give(&view, 2, TIDE_REGION_LENT), -EINVAL);
+    ck_assert_int_eq(tide_plot_give(&view, 3, TIDE_REGION_LENT), MANY - 3);
+    munmap(large, size);
+}
+END_TEST
+
+/* --- taking and giving ------------------------------------------------------------------ */
+
+START_TEST(runs_are_contiguous_and_described)
+{
+    ck_assert_int_eq(take(&plot, TIDE_REGION_LENT, 3, 77), 1);
+    ck_assert_int_eq(take(&plot, TIDE_REGION_HEAP, 1, 5), 4);
+    ck_assert_int_eq(take(&other, TIDE_REGION_RUN, 2, 6), 5);
+    struct tide_region_segment first = read_one(1), part = read_one(3), heap = read_one(4);
+    ck_assert_int_eq(first.state, TIDE_REGION_LENT);
+    ck_assert_uint_eq(first.length, 3);
+    ck_assert_uint_eq(first.tag, 77);
+    ck_assert_uint_eq(first.session, 1);
+    ck_assert_int_eq(part.state, TIDE_REGION_PART);
+    ck_assert_uint_eq(part.length, 2);
+    ck_assert_int_eq(heap.state, TIDE_REGION_HEAP);
+    ck_assert_uint_eq(heap.block, 4128);
+    ck_assert_uint_eq(heap.tag, 5);
+    ck_assert_uint_eq(read_one(5).session, 2);
+    ck_assert_uint_eq(free_ones(), SEGMENTS - 7);
+}
+END_TEST
+
+START_TEST(only_what_begins_there_is_given_back)
+{
+    ck_assert_int_eq(take(&plot, TIDE_REGION_LENT, 3, 0), 1);
+    ck_assert_int_eq(take(&plot, TIDE_REGION_RUN, 2, 0), 4);
+    ck_assert_int_eq(tide_plot_give(&plot, 0, TIDE_REGION_LENT), -EINVAL);
+    ck_assert_int_eq(tide_plot_give(&plot, 2, TIDE_REGION_LENT), -EINVAL);
+    ck_assert_int_eq(tide_plot_give(&plot, 4, TIDE_REGION_LENT), -EINVAL);
+    ck_assert_int_eq(tide_plot_give(&plot, 6, TIDE_REGION_LENT), -EINVAL);
+    ck_assert_int_eq(tide_plot_give(&plot, SEGMENTS, TIDE_REGION_LENT), -EINVAL);
+    ck_assert_int_eq(tide_plot_give(&plot, UINT64_MAX, TIDE_REGION_LENT), -EINVAL);
+    ck_assert_int_eq(tide_plot_give(&other, 4, TIDE_REGION_RUN), -EINVAL); /* not its heap's */
+    ck_assert_int_eq(tide_plot_give(&plot, 4, TIDE_REGION_RUN), 2);
+    ck_assert_int_eq(tide_plot_give(&other, 1, TIDE_REGION_LENT), 3); /* rings are anybody's */
+    ck_assert_int_eq(tide_plot_give(&plot, 1, TIDE_REGION_LENT), -EINVAL);
+    ck_assert_uint_eq(free_ones(), SEGMENTS - 1);
+}
+END_TEST
+
+START_TEST(the_first_fit_is_taken_up_to_the_last_segment)
+{
+    for (int64_t i = 1; i < SEGMENTS; i++)
+        ck_assert_int_eq(take(&plot, TIDE_REGION_LENT, 1, 0), i);
+    ck_assert_int_eq(take(&plot, TIDE_REGION_LENT, 1, 0), -ENOMEM);
+    ck_assert_int_eq(take(&other, TIDE_REGION_LENT, 1, 0), -ENOMEM);
+    for (uint64_t i = 5; i < 30; i += 5)
+        ck_assert_int_eq(tide_plot_give(&plot, i, TIDE_REGION_LENT), 1);
+    ck_assert_int_eq(take(&plot, TIDE_REGION_LENT, 2, 0), -ENOMEM);
+    ck_assert_int_eq(tide_plot_give(&other, 26, TIDE_REGION_LENT), 1);
+    ck_assert_int_eq(take(&plot, TIDE_REGION_LENT, 2, 0), 25);
+    ck_assert_int_eq(take(&plot, TIDE_REGION_LENT, 1, 0), 5);
+    ck_assert_int_eq(tide_plot_give(&plot, 3, TIDE_REGION_LENT), 1);
+    ck_assert_int_eq(take(&plot, TIDE_REGION_LENT, 1, 0), 3);
+    ck_assert_int_eq(take(&plot, TIDE_REGION_LENT, 0, 0), -ENOMEM);
+    ck_assert_int_eq(take(&plot, TIDE_REGION_LENT, SEGMENTS, 0), -ENOMEM);
+    ck_assert_int_eq(take(&plot, TIDE_REGION_LENT, UINT64_MAX, 0), -ENOMEM);
+}
+END_TEST
+
+/* Takes runs, writes its name into them, looks and gives them back. */
+static void churn(struct tide_plot *view, uint64_t seed)
+{
+    for (int i = 0; i < ROUNDS; i++) {
+        uint64_t count = unit_random(&seed) % 5 + 1, mark = unit_random(&seed);
+        int64_t at = take(view, TIDE_REGION_LENT, count, mark);
+        if (at < 0)
+            continue;
+        for (uint64_t k = 0; k < count; k++)
+            *(volatile uint64_t *)(memory + ((uint64_t)at + k) * TIDE_REGION_SEGMENT) = mark;
+        for (uint64_t k = 0; k < count; k++)
+            UNIT_NEED(*(volatile uint64_t *)(memory + ((uint64_t)at + k) * TIDE_REGION_SEGMENT) ==
+                      mark);
+        UNIT_NEED(tide_plot_give(view, (uint64_t)at, TIDE_REGION_LENT) == (int64_t)count);
+    }
+}
+
+static void *churn_thread(void *arg)
+{
+    churn((uintptr_t)arg % 2 != 0 ? &plot : &other, (uintptr_t)arg * 977 + 1);
+    return NULL;
+}
+
+static void churn_child(long seed)
+{
+    struct tide_plot view = {0};
+    tide_plot_open(&view, memory);
+    churn(&view, (uint64_t)seed);
+}
+
+START_TEST(nobody_gets_what_another_has)
+{
+    pthread_t thread[THREADS];
+    for (uintptr_t i = 0; i < THREADS; i++)
+        ck_assert_int_eq(pthread_create(&thread[i], NULL, churn_thread, (void *)i), 0);
+    for (int i = 0; i < THREADS; i++)
+        pthread_join(thread[i], NULL);
+    ck_assert_uint_eq(free_ones(), SEGMENTS - 1);
+    pid_t pid = fork(); /* two processes, each with a lock of its own */
+    if (pid == 0) {
+        churn_child(5);
+        _exit(0);
+    }
+    churn_child(6);
+    int status;
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    ck_assert_int_eq(status, 0);
+    ck_assert_uint_eq(free_ones(), SEGMENTS - 1);
+}
+END_TEST
+
+/* --- what is left behind ------------------------------------------------------------------ */
+
+static void set_word(uint64_t index, uint64_t state, uint64_t length)
+{
+    atomic_store(&plot.entry[index].word, state | length << 16);
+}
+
+/* Every state in which a process can die between two stores of a call. */
+START_TEST(calls_that_never_ended_are_swept)
+{
+    ck_assert_int_eq(take(&plot, TIDE_REGION_LENT, 4, 1), 1);
+    for (uint64_t i = 5; i < 9; i++)
+        set_word(i, TIDE_REGION_MOVE, 0); /* taking: claimed, */
+    set_word(10, TIDE_REGION_MOVE, 0);    /* parts written, the first one not yet, */
+    set_word(11, TIDE_REGION_PART, 1);
+    set_word(12, TIDE_REGION_PART, 2);
+    set_word(14, TIDE_REGION_MOVE, 0); /* giving: the last part is free */
+    set_word(15, TIDE_REGION_PART, 1);
+    set_word(18, TIDE_REGION_LENT, 3); /* and what no call leaves: parts missing, */
+    set_word(19, TIDE_REGION_PART, 1);
+    set_word(25, TIDE_REGION_LENT, 0);           /* no length, */
+    set_word(SEGMENTS - 1, TIDE_REGION_LENT, 2); /* or a run over the end */
+    set_word(30, 99, 1);
+    ck_assert_uint_eq(tide_plot_sweep(&plot, false), 4 + 3 + 2 + 2 + 1 + 1 + 1);
+    ck_assert_uint_eq(free_ones(), SEGMENTS - 5);
+    ck_assert_int_eq(read_one(1).state, TIDE_REGION_LENT);
+    ck_assert_uint_eq(tide_plot_sweep(&plot, true), 0);
+    ck_assert_int_eq(take(&plot, TIDE_REGION_LENT, SEGMENTS - 5, 0), 5);
+}
+END_TEST
+
+START_TEST(heaps_of_others_are_swept_on_demand)
+{
+    ck_assert_int_eq(take(&plot, TIDE_REGION_HEAP, 1, 1), 1);
+    ck_assert_int_eq(take(&other, TIDE_REGION_HEAP, 1, 1), 2);
+    ck_assert_int_eq(take(&other, TIDE_REGION_RUN, 3, 1), 3);
+    ck_assert_int_eq(take(&other, TIDE_REGION_LENT, 2, 1), 6);
+    ck_assert_uint_eq(tide_plot_sweep(&plot, false), 0);
+    ck_assert_uint_eq(tide_plot_sweep(&plot, true), 4);
+    ck_assert_int_eq(read_one(1).state, TIDE_REGION_HEAP);
+    ck_assert_int_eq(read_one(2).state, TIDE_REGION_FREE);
+    ck_assert_int_eq(read_one(6).state, TIDE_REGION_LENT);
+    ck_assert_uint_eq(free_ones(), SEGMENTS - 4);
+}
+END_TEST
+
+int main(void)
+{
+    const TTest *tests[] = {a_new_region_is_all_free_behind_its_head,
+                            what_is_no_region_of_this_layout,
+                            a_large_table_takes_more_than_one_segment,
+                            runs_are_contiguous_and_described,
+                            only_what_begins_there_is_given_back,
+                            the_first_fit_is_taken_up_to_the_last_segment,
+                            nobody_gets_what_another_has,
+                            calls_that_never_ended_are_swept,
+                            heaps_of_others_are_swept_on_demand,
+                            NULL};
+    Suite *suite = suite_create("plot");
+    TCase *tcase = tcase_create("plot");
+    tcase_add_checked_fixture(tcase, setup, teardown);
+    for (const TTest *const *test = tests; *test != NULL; test++)
+        tcase_add_test(tcase, *test);
+    suite_add_tcase(suite, tcase);
+    return unit_run(suite);
+}
