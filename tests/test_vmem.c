@@ -197,6 +197,25 @@ START_TEST(decommit_says_what_is_wrong)
 }
 END_TEST
 
+static void need_zeroes(long at)
+{
+    const char *base = (const char *)at;
+    UNIT_NEED(base[0] == 0 && base[8191] == 0);
+    UNIT_NEED(base[8192] == 7);
+}
+
+START_TEST(forgotten_pages_are_zero_in_a_child_only)
+{
+    char *base = tide_vmem_map(12288);
+    memset(base, 7, 12288);
+    ck_assert_int_eq(tide_vmem_forget_on_fork(base, 8192), 0);
+    unit_child_ok(need_zeroes, (long)base);
+    ck_assert_int_eq(base[0], 7);
+    ck_assert_int_eq(tide_vmem_forget_on_fork(base + 1, 4096), -EINVAL);
+    ck_assert_int_eq(tide_vmem_unmap(base, 12288), 0);
+}
+END_TEST
+
 START_TEST(figures_of_the_machine)
 {
     for (int i = 0; i < 2; i++) /* the second answer is a kept one */
@@ -255,6 +274,7 @@ int main(void)
                                   remap_that_fails_leaves_the_mapping,
                                   decommitted_pages_are_gone_and_zero,
                                   decommit_says_what_is_wrong,
+                                  forgotten_pages_are_zero_in_a_child_only,
                                   figures_of_the_machine,
                                   the_limit_of_address_space,
                                   NULL};

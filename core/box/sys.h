@@ -5,7 +5,8 @@
  * threads:   any
  * invariant: errno is never touched; failure is a return value in -4095..-1
  * uses:      def
- * used by:   its lower neighbours only (vmem, numa, file, clock, lock)
+ * used by:   its lower neighbours only (vmem, numa, file, clock, lock,
+ *            park)
  * not here:  what a call means
  * test:      tests/test_vmem.c, tests/test_file.c (through their users)
  *

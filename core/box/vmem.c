@@ -63,6 +63,11 @@ int tide_vmem_decommit(void *base, size_t size)
     return (int)tide_sys3(SYS_madvise, (long)base, (long)size, MADV_DONTNEED);
 }
 
+int tide_vmem_forget_on_fork(void *base, size_t size)
+{
+    return (int)tide_sys3(SYS_madvise, (long)base, (long)size, MADV_WIPEONFORK);
+}
+
 size_t tide_vmem_page_size(void)
 {
     static _Atomic size_t known;

@@ -40,6 +40,9 @@ void *tide_vmem_remap(void *base, size_t old_size, size_t new_size);
  * Fails (-EINVAL) on locked memory. */
 int tide_vmem_decommit(void *base, size_t size);
 
+/* A child process finds zeroes there. Fails (-EINVAL) on kernels before 4.14. */
+int tide_vmem_forget_on_fork(void *base, size_t size);
+
 /* Bytes in a page. */
 size_t tide_vmem_page_size(void);
 

@@ -1,0 +1,85 @@
+/* broker.c - see broker.h */
+#include "box/broker.h"
+
+#include "box/crc.h"
+
+bool tide_broker_open(struct tide_broker *self, const struct tide_logmap *map, uint32_t client,
+                      uint64_t process, uint64_t started)
+{
+    for (uint32_t i = 0; i < map->producers; i++) {
+        struct tide_layout_producer *entry = &map->producer[i];
+        uint64_t nobody = 0;
+        if (tide_coh_get(map->coh, &entry->owner) != 0 ||
+            !tide_coh_win(map->coh, &entry->owner, &nobody, process))
+            continue;
+        entry->client = client;
+        entry->started = started;
+        *self = (struct tide_broker){.map = map, .entry = entry, .client = client};
+        return true;
+    }
+    return false;
+}
+
+void tide_broker_close(struct tide_broker *self)
+{
+    tide_coh_set(self->map->coh, &self->entry->owner, 0);
+}
+
+enum tide_ring_share tide_broker_share(const struct tide_broker *self)
+{
+    return self->map->level != 4
+               ? TIDE_RING_ALL
+               : tide_session_share(self->map, self->client, self->next, self->next == self->sent);
+}
+
+bool tide_broker_claim(struct tide_broker *self, uint32_t broker, uint32_t bytes)
+{
+    const struct tide_logmap *map = self->map;
+    do {
+        enum tide_ring_share share = tide_broker_share(self);
+        if (TIDE_LIKELY(
+                tide_ring_claim(map, broker, bytes, share, &self->entry->claim, &self->claim))) {
+            self->claimed = true;
+            return true;
+        }
+    } while (tide_trim_for(map, broker) != 0);
+    return false;
+}
+
+/* Inline: the committing thread gives the place itself. */
+static void broker_order(struct tide_broker *self, const struct tide_layout_slot *slot,
+                         struct tide_broker_result *result)
+{
+    const struct tide_logmap *map = self->map;
+    if (map->level == 4)
+        result->verdict = tide_session_submit(map, self->claim.broker, slot, &result->at);
+    else
+        result->at = tide_order_commit(map, self->claim.broker, slot);
+    result->ordered = result->verdict == TIDE_SESSION_PLACED;
+}
+
+void tide_broker_commit(struct tide_broker *self, uint32_t count, uint32_t size,
+                        struct tide_broker_result *result)
+{
+    const struct tide_logmap *map = self->map;
+    struct tide_ring_batch batch = {self->next, self->client, self->epoch, count, size, 0};
+    uint32_t checksum = map->checksum ? tide_crc(0, self->claim.payload, size) : 0;
+    *result = (struct tide_broker_result){.number = self->next++, .slot = self->claim.slot};
+    self->sent = self->next;
+    tide_ring_publish(map, &self->claim, &batch, checksum);
+    self->claimed = false;
+    if (map->level != 0 && !map->stepped)
+        broker_order(self, tide_logmap_slot(map, self->claim.broker, self->claim.slot), result);
+}
+
+/* The number is used for the next batch. Whoever goes through the slots in order retires the
+ * pad; inline nobody does but its producer. */
+void tide_broker_abort(struct tide_broker *self)
+{
+    const struct tide_logmap *map = self->map;
+    struct tide_ring_batch batch = {self->next, self->client, self->epoch, 0, 0, TIDE_LAYOUT_PAD};
+    tide_ring_publish(map, &self->claim, &batch, 0);
+    self->claimed = false;
+    if (map->level != 0 && !map->stepped)
+        tide_trim_drop(map, self->claim.broker, tide_logmap_at(&map->slots, self->claim.slot));
+}

@@ -1,0 +1,56 @@
+/*
+ * broker.h - the producing side: claim, write, commit; in the inline form, order as well.
+ *
+ * owns:      its entry of the producer table
+ * threads:   one at a time per producer
+ * invariant: a claim is published, as a batch or as a pad, before the next one is made
+ * uses:      ring, order, session, trim, frame, crc
+ * used by:   logapi
+ * not here:  waiting (logapi)
+ * test:      tests/test_broker.c
+ */
+#ifndef TIDE_BOX_BROKER_H
+#define TIDE_BOX_BROKER_H
+
+#include "box/frame.h"
+#include "box/ring.h"
+#include "box/session.h"
+
+struct tide_broker {
+    const struct tide_logmap *map;
+    struct tide_layout_producer *entry;
+    struct tide_ring_claim claim; /* the one that is out, if `claimed` */
+    uint64_t next;                /* number of the next batch */
+    uint64_t sent;                /* number behind the last one that it sent */
+    uint32_t client, epoch;
+    bool claimed;
+};
+
+/* What became of a batch. */
+struct tide_broker_result {
+    uint64_t number; /* the client's */
+    uint64_t slot;   /* index in its broker's ring */
+    struct tide_order_place at;
+    enum tide_session_verdict verdict;
+    bool ordered; /* `at` is set */
+};
+
+/* Takes an entry of the producer table. False: none is free. */
+bool tide_broker_open(struct tide_broker *self, const struct tide_logmap *map, uint32_t client,
+                      uint64_t process, uint64_t started);
+void tide_broker_close(struct tide_broker *self);
+
+/* How much of a ring its next batch may fill. */
+enum tide_ring_share tide_broker_share(const struct tide_broker *self);
+
+/* One step: claims room for a batch of `bytes`, freeing some if need be. False: full. */
+bool tide_broker_claim(struct tide_broker *self, uint32_t broker, uint32_t bytes);
+
+/* Publishes the claim as a batch of `count` messages in `size` bytes of frames. */
+void tide_broker_commit(struct tide_broker *self, uint32_t count, uint32_t size,
+                        struct tide_broker_result *result);
+
+/* Publishes it as a pad, which nobody reads. */
+void tide_broker_abort(struct tide_broker *self);
+
+#endif

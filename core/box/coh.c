@@ -1,0 +1,6 @@
+/* coh.c - see coh.h */
+#include "box/coh.h"
+
+#ifdef TIDE_DEBUG
+void (*tide_coh_hook)(void);
+#endif

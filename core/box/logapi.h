@@ -1,0 +1,88 @@
+/*
+ * logapi.h - the public calls of tidepool/log.h: handles, errors, waiting, threads.
+ *
+ * owns:      the handles, the threads that step the sequencer, the last error of a thread
+ * threads:   as log.h says
+ * invariant: a handle's magic is right while it is open, and 0 in a child process
+ * uses:      broker, seq, sub, park, vmem, file, clock
+ * used by:   programs, the command
+ * not here:  what the log does (the boxes above)
+ * test:      tests/test_logapi.c
+ */
+#ifndef TIDE_BOX_LOGAPI_H
+#define TIDE_BOX_LOGAPI_H
+
+#include <pthread.h>
+
+#include <tidepool/log.h>
+
+#include "box/broker.h"
+#include "box/cpu.h"
+#include "box/seq.h"
+#include "box/sub.h"
+
+#define TIDE_LOGAPI_LOG UINT64_C(0x676f6c2064616572)
+#define TIDE_LOGAPI_CLIENT UINT64_C(0x746e65696c63206c)
+#define TIDE_LOGAPI_READER UINT64_C(0x726564616572206c)
+
+enum { TIDE_LOGAPI_THREADS = 32 };
+
+/* Each handle is in pages of its own, which a child process finds empty. */
+struct tide_log {
+    uint64_t magic;
+    struct tide_logmap map;
+    uint64_t process;
+    _Atomic uint32_t handles; /* clients and readers that are open */
+    _Atomic uint32_t stop;
+    struct tide_lock lock; /* guards threads */
+    uint32_t threads;
+    struct tide_logapi_thread {
+        struct tide_log *log;
+        pthread_t thread;
+        int cpu;
+    } thread[TIDE_LOGAPI_THREADS];
+};
+
+struct tide_log_client {
+    uint64_t magic;
+    tide_log_t *log;
+    struct tide_broker broker;
+};
+
+struct tide_log_reader {
+    uint64_t magic;
+    tide_log_t *log;
+    struct tide_sub sub;
+};
+
+/* What somebody waits for, and since when. */
+struct tide_logapi_wait {
+    struct tide_layout_bell *bell;
+    bool (*ready)(const void *);
+    const void *what;
+    int64_t timeout;
+    uint64_t end; /* 0: not known yet */
+    uint32_t turns;
+};
+
+/* Waits a little, longer each time, at last in sleep. 0: look again; -EAGAIN, -ETIMEDOUT. */
+int tide_logapi_wait(struct tide_logapi_wait *wait);
+
+void tide_logapi_wake_slow(struct tide_layout_bell *bell);
+
+/* Something changed that those who wait at the bell look at. */
+TIDE_INLINE void tide_logapi_ring(struct tide_layout_bell *bell)
+{
+    TIDE_FENCE_SIGNAL(); /* the sleeper's barrier does the rest */
+    if (TIDE_UNLIKELY(atomic_load_explicit(&bell->sleepers, memory_order_relaxed) != 0))
+        tide_logapi_wake_slow(bell);
+}
+
+/* Notes the error for tide_log_explain, and returns it. low > high: no range. */
+int tide_logapi_error(int error, const char *what, uint64_t value, uint64_t low, uint64_t high);
+
+/* A zeroed handle, or NULL. */
+void *tide_logapi_handle(size_t size);
+void tide_logapi_drop(void *handle, size_t size);
+
+#endif

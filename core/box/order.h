@@ -1,0 +1,51 @@
+/*
+ * order.h - the total order: places, message numbers, the order index.
+ *
+ * owns:      head.taken, head.committed; each entry from its place being taken to its seq
+ * threads:   any number of takers at once; no taker waits for another
+ * invariant: places are given out once each, without a gap; base(p + 1) = base(p) + count(p);
+ *            taken - trimmed <= entries, for each place that is not trimmed has a slot
+ * uses:      logmap
+ * used by:   session, broker, seq, sub, trim
+ * not here:  which batch is next (session, seq)
+ * test:      tests/test_order.c
+ */
+#ifndef TIDE_BOX_ORDER_H
+#define TIDE_BOX_ORDER_H
+
+#include "box/logmap.h"
+
+/* A place and the number of the first message there. */
+struct tide_order_place {
+    uint64_t place, base;
+};
+
+/* Takes `batches` places with `messages` messages in all; returns the first one. Whoever
+ * takes a place has a published slot for it, and fills its entry at once. */
+struct tide_order_place tide_order_take(const struct tide_logmap *map, uint64_t batches,
+                                        uint64_t messages);
+
+/* Fills the entry of a place that was taken. */
+void tide_order_fill(const struct tide_logmap *map, struct tide_order_place at, uint32_t broker,
+                     const struct tide_layout_slot *slot);
+
+/* Both, for one slot. */
+struct tide_order_place tide_order_commit(const struct tide_logmap *map, uint32_t broker,
+                                          const struct tide_layout_slot *slot);
+
+/* The next place that will be given. */
+struct tide_order_place tide_order_head(const struct tide_logmap *map);
+
+/* The first place that is not valid: all below are. Looks at most at `most` entries beyond
+ * what was known. */
+uint64_t tide_order_frontier(const struct tide_logmap *map, uint64_t most);
+
+/* The entry, or NULL while it is not valid. */
+TIDE_INLINE struct tide_layout_entry *tide_order_see(const struct tide_logmap *map, uint64_t place)
+{
+    struct tide_layout_entry *entry = tide_logmap_entry(map, place);
+    tide_coh_fresh(map->coh, entry, sizeof *entry);
+    return tide_coh_get(map->coh, &entry->seq) == place + 1 ? entry : NULL;
+}
+
+#endif

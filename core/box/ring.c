@@ -1,0 +1,115 @@
+/* ring.c - see ring.h */
+#include "box/ring.h"
+
+uint32_t tide_ring_most(const struct tide_logmap *map)
+{
+    return (uint32_t)tide_min(map->granules.size / 4 * TIDE_LAYOUT_GRANULE, 1 << 30);
+}
+
+/* The first granule of a run of `count` that does not cross the ring's end. */
+static uint64_t ring_contiguous(const struct tide_logmap_ring *ring, uint64_t granule,
+                                uint64_t count)
+{
+    uint64_t left = ring->size - tide_logmap_at(ring, granule);
+    return left < count ? granule + left : granule;
+}
+
+struct ring_room {
+    uint64_t slots, granules;
+};
+
+static struct ring_room ring_room(const struct tide_logmap *map, enum tide_ring_share share)
+{
+    uint64_t slots = map->slots.size, granules = map->granules.size;
+    if (TIDE_LIKELY(share == TIDE_RING_ALL))
+        return (struct ring_room){slots, granules};
+    if (share == TIDE_RING_MOST)
+        return (struct ring_room){slots - tide_max(slots / 8, 1), granules - granules / 4};
+    return (struct ring_room){slots / 2, granules / 2};
+}
+
+/* What would be claimed if the claim word is `word`; false when there is no room. What is
+ * released is read after the word, so the word is never behind it unless it is an old one:
+ * then the differences are great, and the ring looks full. */
+static bool ring_try(const struct tide_logmap *map, const struct tide_layout_broker *broker,
+                     uint64_t word, struct ring_room room, struct tide_ring_claim *claim)
+{
+    uint64_t slot = tide_coh_get(map->coh, &broker->released_slot);
+    uint64_t granule = tide_coh_get(map->coh, &broker->released_granule);
+    claim->slot = tide_layout_widen((uint32_t)(word >> 32), slot);
+    claim->granule = ring_contiguous(&map->granules, tide_layout_widen((uint32_t)word, granule),
+                                     claim->granules);
+    claim->end = claim->granule + claim->granules;
+    return claim->slot - slot < room.slots && claim->end - granule <= room.granules;
+}
+
+static uint64_t ring_granules(uint32_t bytes)
+{
+    return (bytes + TIDE_LAYOUT_GRANULE - 1) / TIDE_LAYOUT_GRANULE;
+}
+
+bool tide_ring_fits(const struct tide_logmap *map, uint32_t number, uint32_t bytes,
+                    enum tide_ring_share share)
+{
+    struct tide_ring_claim claim = {.granules = ring_granules(bytes)};
+    const struct tide_layout_broker *broker = &map->broker[number];
+    return ring_try(map, broker, tide_coh_get(map->coh, &broker->claim), ring_room(map, share),
+                    &claim);
+}
+
+bool tide_ring_claim(const struct tide_logmap *map, uint32_t number, uint32_t bytes,
+                     enum tide_ring_share share, _Atomic uint64_t *note,
+                     struct tide_ring_claim *claim)
+{
+    struct tide_layout_broker *broker = &map->broker[number];
+    struct ring_room room = ring_room(map, share);
+    uint64_t word = tide_coh_get(map->coh, &broker->claim), next = 0;
+    claim->granules = ring_granules(bytes);
+    do {
+        while (TIDE_UNLIKELY(!ring_try(map, broker, word, room, claim))) {
+            uint64_t now = tide_coh_get(map->coh, &broker->claim);
+            if (now == word)
+                return false;
+            word = now;
+        }
+        TIDE_RELAXED_SET(note, (uint64_t)number << 32 | (uint32_t)claim->slot);
+        next = (claim->slot + 1) << 32 | (uint32_t)claim->end;
+    } while (!tide_coh_win(map->coh, &broker->claim, &word, next));
+    claim->broker = number;
+    claim->room = (uint32_t)(claim->granules * TIDE_LAYOUT_GRANULE);
+    claim->payload = map->payload + (number * map->granules.size +
+                                     tide_logmap_at(&map->granules, claim->granule)) *
+                                        TIDE_LAYOUT_GRANULE;
+    return true;
+}
+
+void tide_ring_publish(const struct tide_logmap *map, const struct tide_ring_claim *claim,
+                       const struct tide_ring_batch *batch, uint32_t checksum)
+{
+    struct tide_layout_slot *slot = tide_logmap_slot(map, claim->broker, claim->slot);
+    slot->index = claim->slot;
+    slot->number = batch->number;
+    slot->client = batch->client;
+    slot->epoch = batch->epoch;
+    slot->count = batch->count;
+    slot->flags = batch->flags;
+    slot->offset = (uint64_t)(claim->payload - map->base);
+    slot->end = claim->end;
+    slot->size = batch->size;
+    slot->checksum = checksum;
+    tide_coh_wrote(map->coh, claim->payload, batch->size);
+    tide_coh_wrote(map->coh, slot, sizeof *slot);
+    tide_coh_drain(map->coh);
+    tide_coh_set(map->coh, &slot->publish, claim->slot);
+}
+
+struct tide_ring_head tide_ring_head(const struct tide_logmap *map, uint32_t number)
+{
+    const struct tide_layout_broker *broker = &map->broker[number];
+    uint64_t word = tide_coh_get(map->coh, &broker->claim);
+    /* `released` may have gone on since: near it is enough, on either side. */
+    uint64_t slot = tide_coh_get(map->coh, &broker->released_slot) - map->slots.size - 1;
+    uint64_t granule = tide_coh_get(map->coh, &broker->released_granule) - 2 * map->granules.size;
+    return (struct tide_ring_head){tide_layout_widen((uint32_t)(word >> 32), slot),
+                                   tide_layout_widen((uint32_t)word, granule)};
+}

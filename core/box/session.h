@@ -1,0 +1,55 @@
+/*
+ * session.h - order level 4: each client's batches once, and in the client's order.
+ *
+ * owns:      the session table, holds and links
+ * threads:   any; one at a time gives places to the batches of one client
+ * invariant: batches below session.expected have places, in order; a held batch has a number
+ *            in (expected, expected + window); whoever finds the door taken hands its slot
+ *            over and leaves: the holder gives it a place, or drops it, before it leaves
+ * uses:      order, trim
+ * used by:   broker, seq, logapi
+ * not here:  numbering (broker)
+ * test:      tests/test_session.c
+ *
+ * The door covers both questions, "is this the next batch of its client?" and "which place
+ * is next?". Taking a place before winning the client would leave holes, winning before
+ * taking would turn the order round.
+ *
+ * The mutex form asks both under one mutex for all clients.
+ */
+#ifndef TIDE_BOX_SESSION_H
+#define TIDE_BOX_SESSION_H
+
+#include "box/trim.h"
+
+enum tide_session_verdict {
+    TIDE_SESSION_PLACED, /* it has its place */
+    TIDE_SESSION_HELD,   /* it waits for batches before it, or for whoever holds the door */
+    TIDE_SESSION_LATE,   /* its number was placed, or is held, already: dropped */
+    TIDE_SESSION_REFUSED /* its session was reopened, or it is too early: dropped */
+};
+
+/* What became of a published slot; *at is its place when that is TIDE_SESSION_PLACED. */
+enum tide_session_verdict tide_session_submit(const struct tide_logmap *map, uint32_t broker,
+                                              const struct tide_layout_slot *slot,
+                                              struct tide_order_place *at);
+
+/* Opens a client's session anew: what was held is dropped, earlier epochs are refused.
+ * *expected is the number of its next batch. Returns the new epoch, or 0: try again. */
+uint32_t tide_session_open(const struct tide_logmap *map, uint32_t client, uint64_t *expected);
+
+/* The number of its next batch; all below have places. */
+uint64_t tide_session_expected(const struct tide_logmap *map, uint32_t client);
+
+/* How much of a ring the client's batch `number` may fill; `follows`: the batch before it was
+ * sent by the same hand, so it is not what others wait for. A batch that others wait for finds
+ * room where the rest finds none: slots of held batches are not released before it came. (Many
+ * clients with many gaps each, or awaited claims that are aborted, can still fill the rings
+ * with batches that wait; opening such a session anew frees them.) */
+enum tide_ring_share tide_session_share(const struct tide_logmap *map, uint32_t client,
+                                        uint64_t number, bool follows);
+
+/* Its epoch; 0: it was never open. */
+uint32_t tide_session_epoch(const struct tide_logmap *map, uint32_t client);
+
+#endif

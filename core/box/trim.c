@@ -1,0 +1,163 @@
+/* trim.c - see trim.h */
+#include "box/trim.h"
+
+enum { TRIM_WORK = 4096, TRIM_PARTS = 16 };
+
+bool tide_trim_stop(const struct tide_logmap *map)
+{
+    uint64_t open = 0;
+    return tide_coh_get(map->coh, &map->head->trimmer) == 0 &&
+           tide_coh_win(map->coh, &map->head->trimmer, &open, 1);
+}
+
+void tide_trim_go_on(const struct tide_logmap *map)
+{
+    tide_coh_set(map->coh, &map->head->trimmer, 0);
+}
+
+void tide_trim_drop(const struct tide_logmap *map, uint32_t broker, uint64_t position)
+{
+    tide_coh_mark(map->coh, tide_logmap_retired(map, broker, position),
+                  UINT64_C(1) << position % 64);
+}
+
+uint64_t tide_trim_earliest(const struct tide_logmap *map, uint32_t broker)
+{
+    return tide_coh_get(map->coh, map->level == 0 ? &map->broker[broker].released_slot
+                                                  : &map->head->trimmed_place);
+}
+
+/* --- readers --------------------------------------------------------------------- */
+
+/* Lowers `limit` to the least cursor of those that hold it back; *gated: there is one. */
+static uint64_t trim_gate(const struct tide_logmap *map, uint32_t broker, uint64_t limit,
+                          bool detach, bool *gated)
+{
+    *gated = false;
+    for (uint32_t i = 0; i < map->readers; i++) {
+        struct tide_layout_reader *reader = &map->reader[i];
+        if (tide_coh_get(map->coh, &reader->owner) == 0 ||
+            tide_coh_get(map->coh, &reader->fate) != 0)
+            continue;
+        uint64_t policy = tide_coh_get(map->coh, &reader->policy);
+        if (policy == TIDE_LAYOUT_SKIP || (map->level == 0 && reader->broker != broker))
+            continue;
+        uint64_t cursor = tide_coh_get(map->coh, &reader->cursor);
+        if (policy == TIDE_LAYOUT_DETACH && detach && cursor < limit) {
+            tide_coh_set(map->coh, &reader->fate, 1);
+            continue;
+        }
+        *gated = true;
+        limit = cursor < limit ? cursor : limit;
+    }
+    return limit;
+}
+
+/* --- slots ----------------------------------------------------------------------- */
+
+/* Goes on over slots that are retired already. */
+static uint64_t trim_pass_retired(const struct tide_logmap *map, uint32_t broker, uint64_t slot)
+{
+    for (;; slot++) {
+        uint64_t position = tide_logmap_at(&map->slots, slot);
+        _Atomic uint64_t *word = tide_logmap_retired(map, broker, position);
+        uint64_t bit = UINT64_C(1) << position % 64;
+        if ((tide_coh_get(map->coh, word) & bit) == 0)
+            return slot;
+        tide_coh_clear(map->coh, word, bit);
+    }
+}
+
+/* Slots below `slot` are free. */
+static void trim_release(const struct tide_logmap *map, uint32_t number, uint64_t slot)
+{
+    struct tide_layout_broker *broker = &map->broker[number];
+    uint64_t end = tide_logmap_slot(map, number, slot - 1)->end;
+    tide_coh_set(map->coh, &broker->released_granule, end);
+    tide_coh_set(map->coh, &broker->released_slot, slot);
+}
+
+/* Levels 4 and 5. Places in order; slots of one broker may have theirs in any order. */
+static uint64_t trim_places(const struct tide_logmap *map, uint64_t from, uint64_t to)
+{
+    struct tide_layout_head *head = map->head;
+    uint64_t next[TIDE_LAYOUT_BROKERS], base = 0, freed = to - from;
+    for (uint32_t i = 0; i < map->brokers; i++)
+        next[i] = tide_coh_get(map->coh, &map->broker[i].released_slot);
+    for (uint64_t place = from; place < to; place++) {
+        const struct tide_layout_entry *entry = tide_logmap_entry(map, place);
+        uint32_t broker = entry->broker;
+        base = entry->base + entry->count;
+        if (broker >= map->brokers)
+            continue;
+        if (entry->slot == next[broker])
+            next[broker]++;
+        else
+            tide_trim_drop(map, broker, tide_logmap_at(&map->slots, entry->slot));
+    }
+    if (to != from) {
+        tide_coh_set(map->coh, &head->trimmed_base, base);
+        tide_coh_set(map->coh, &head->trimmed_place, to);
+    }
+    for (uint32_t i = 0; i < map->brokers; i++) {
+        uint64_t known = tide_coh_get(map->coh, &map->broker[i].released_slot);
+        next[i] = trim_pass_retired(map, i, next[i]);
+        if (next[i] != known)
+            trim_release(map, i, next[i]);
+        freed += next[i] - known;
+    }
+    return freed;
+}
+
+static uint64_t trim_ordered(const struct tide_logmap *map, uint64_t limit, bool detach)
+{
+    bool gated;
+    uint64_t from = tide_trim_earliest(map, 0), most = from + TRIM_WORK;
+    uint64_t known = tide_coh_get(map->coh, &map->head->committed);
+    limit = limit < most ? limit : most;
+    if (limit > known)
+        known = tide_order_frontier(map, limit - known);
+    limit = trim_gate(map, 0, limit < known ? limit : known, detach, &gated);
+    return trim_places(map, from, limit > from ? limit : from);
+}
+
+/* Level 0: published slots in order. */
+static uint64_t trim_slots(const struct tide_logmap *map, uint32_t broker, uint64_t limit,
+                           bool detach)
+{
+    bool gated;
+    uint64_t from = tide_trim_earliest(map, broker), to = from;
+    limit = limit < from + TRIM_WORK ? limit : from + TRIM_WORK;
+    limit = trim_gate(map, broker, limit, detach, &gated);
+    while (to < limit && tide_ring_see(map, broker, to) != NULL)
+        to++;
+    if (to > from)
+        trim_release(map, broker, to);
+    return to - from;
+}
+
+uint64_t tide_trim_below(const struct tide_logmap *map, uint32_t broker, uint64_t limit,
+                         bool detach)
+{
+    if (!tide_trim_stop(map))
+        return 0;
+    uint64_t freed =
+        map->level == 0 ? trim_slots(map, broker, limit, detach) : trim_ordered(map, limit, detach);
+    tide_trim_go_on(map);
+    return freed;
+}
+
+/* A part of the ring, so that what readers may still want to go back to stays as long as
+ * there is room for it. */
+uint64_t tide_trim_for(const struct tide_logmap *map, uint32_t broker)
+{
+    uint64_t part = (map->level == 0 ? map->slots.size : map->entries.size) / TRIM_PARTS + 1;
+    uint64_t from = tide_trim_earliest(map, broker);
+    bool gated = true;
+    if (map->retain == TIDE_LAYOUT_READ)
+        trim_gate(map, broker, from, false, &gated);
+    if (map->retain == TIDE_LAYOUT_ASKED || !gated)
+        part = 0; /* slots that were dropped are free all the same */
+    uint64_t freed = tide_trim_below(map, broker, from + part, false);
+    return freed != 0 || part == 0 ? freed : tide_trim_below(map, broker, from + part, true);
+}

@@ -1,0 +1,332 @@
+/*
+ * tidepool/log.h - a totally ordered log in memory.
+ *
+ * Clients append batches of messages to the rings of brokers. Every batch gets its place in
+ * one order over all brokers. Readers read the whole log in that order, without copying.
+ *
+ *     tide_log_t *log;
+ *     tide_log_client_t *client;
+ *     tide_log_reader_t *reader;
+ *     struct tide_log_batch batch;
+ *     tide_log_create(&log, NULL, NULL);
+ *     tide_log_reader_open(&reader, log, NULL);
+ *     tide_log_client_open(&client, log, NULL);
+ *     tide_log_append(client, 0, "hello", 5, TIDE_LOG_BLOCK, NULL);
+ *     tide_log_read(reader, &batch, 1, TIDE_LOG_BLOCK);
+ *
+ * Order levels:
+ *   0  the order inside each broker; a reader reads one broker
+ *   5  one order over all brokers, without a gap; a batch is atomic in it; what one client
+ *      appends to one broker keeps its order
+ *   4  and what one client appends keeps its order across brokers, each batch once: late and
+ *      repeated ones are recognised, early ones wait for those before them
+ * Levels 1, 2 and 3 do not exist.
+ *
+ * Results: 0 or a count; below 0 an error of errno's names, with one meaning each:
+ *   -EAGAIN     full, or nothing to read, and the call was not to wait
+ *   -ETIMEDOUT  the same after the time that was given
+ *   -EMSGSIZE   larger than a quarter of the broker's payload ring
+ *   -EINVAL     a value that is not allowed
+ *   -ENOMEM     no memory             -ENFILE     no free entry for a client or reader
+ *   -ERANGE     the position is trimmed           -ENXIO   the position is in the future
+ *   -EOVERFLOW  the reader was overtaken: a gap   -EPIPE   the reader was detached
+ *   -EBADMSG    a batch is damaged    -EALREADY   the batch is in the log already
+ *   -ESTALE     a handle from before a fork, or a client whose session was opened anew
+ *   -EBUSY      a claim of this client is still out, or handles of the log are open
+ * tide_log_explain puts the last error of the calling thread into words, with its values.
+ *
+ * Threads: a log may be used by all threads, a client or a reader by one at a time. A child
+ * process after fork has no log: its handles answer -ESTALE.
+ * Time-outs are nanoseconds: TIDE_LOG_TRY does not wait, TIDE_LOG_BLOCK waits for ever.
+ */
+#ifndef TIDEPOOL_LOG_H
+#define TIDEPOOL_LOG_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct tide_log tide_log_t;
+typedef struct tide_log_client tide_log_client_t;
+typedef struct tide_log_reader tide_log_reader_t;
+
+#define TIDE_LOG_TRY INT64_C(0)
+#define TIDE_LOG_BLOCK INT64_C(-1)
+#define TIDE_LOG_NONE UINT64_MAX /* no such number */
+
+/* Who gives the places. */
+enum tide_log_sequencing {
+    TIDE_LOG_INLINE = 0, /* the appending thread itself */
+    TIDE_LOG_STEPPED = 1 /* a sequencer: tide_log_poll, or a thread of tide_log_start */
+};
+
+/* How level 4 guards a client's order. The results are the same. */
+enum tide_log_sessions {
+    TIDE_LOG_LOCKFREE = 0, /* one thread at a time per client; nobody waits for it */
+    TIDE_LOG_MUTEX = 1     /* one mutex for all clients */
+};
+
+/* What is overwritten when a broker's ring is full. Nothing that a gating reader still has to
+ * read, in any case; then an append blocks, or says -EAGAIN or -ETIMEDOUT. */
+enum tide_log_retain {
+    TIDE_LOG_KEEP_UNREAD = 0, /* what all gating readers have read; nothing if there is none */
+    TIDE_LOG_KEEP_RECENT = 1, /* the same; the oldest if there is none */
+    TIDE_LOG_KEEP_ALL = 2     /* nothing, until tide_log_trim */
+};
+
+/* What becomes of a reader that is too slow. */
+enum tide_log_policy {
+    TIDE_LOG_GATE = 0,  /* appends wait for it; it reads in place */
+    TIDE_LOG_SKIP = 1,  /* it is overtaken, gets one -EOVERFLOW, and goes on; it reads copies */
+    TIDE_LOG_DETACH = 2 /* it gates until an append cannot go on otherwise; then it gets -EPIPE
+                           from now on, and what it was reading is gone */
+};
+
+enum tide_log_start {
+    TIDE_LOG_EARLIEST = 0, /* all that is kept */
+    TIDE_LOG_LATEST = 1,   /* what comes from now on */
+    TIDE_LOG_POSITION = 2
+};
+
+/* A new log. Zero in a field (TIDE_LOG_OPTIONS sets the level) is its default. */
+struct tide_log_options {
+    unsigned level;      /* 0, 4 or 5 */
+    unsigned brokers;    /* 1 to 32; 1 */
+    unsigned clients;    /* open at once; 64. At level 4 client ids are below this */
+    unsigned readers;    /* open at once; 16 */
+    unsigned window;     /* level 4: how far a batch may be ahead of its turn; 64 */
+    unsigned sequencing; /* enum tide_log_sequencing */
+    unsigned sessions;   /* enum tide_log_sessions */
+    unsigned retain;     /* enum tide_log_retain */
+    unsigned checksum;   /* 1: each batch has a CRC32C, and readers look at it */
+    uint64_t slots;      /* batches that a broker's ring holds, from 2; 4096 */
+    uint64_t payload;    /* bytes that it holds, a multiple of 64, from 256; 16 MiB. For all
+                             brokers together less than 64 GiB */
+    uint64_t first;      /* where positions and message numbers begin */
+};
+#define TIDE_LOG_OPTIONS                                                                           \
+    {                                                                                              \
+        5, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0                                                         \
+    }
+
+/* ---- the log ---------------------------------------------------------------------------- */
+
+/* Makes a log in memory of its own. `options` NULL: level 5 and the defaults. */
+int tide_log_create(tide_log_t **out, const struct tide_log_options *options);
+
+/* Bytes that a log with these options takes, or an error. */
+int64_t tide_log_size(const struct tide_log_options *options);
+
+/* Ends it, threads of tide_log_start too. -EBUSY while clients or readers are open. NULL: 0. */
+int tide_log_close(tide_log_t *log);
+
+/* One step of the sequencer over all brokers: how many batches it dealt with. 0 always when
+ * sequencing is inline. Any thread may call it, several at once too. */
+int64_t tide_log_poll(tide_log_t *log);
+
+/* A thread that does tide_log_poll while there is anything to do and sleeps otherwise, on
+ * processor `cpu` (-1: any). Up to 32 of them. */
+int tide_log_start(tide_log_t *log, int cpu);
+
+/* The number of batches in the committed prefix: batches at positions below have their final
+ * place, and readers get them. */
+uint64_t tide_log_committed(tide_log_t *log);
+
+/* Waits until the batch at this position is committed. */
+int tide_log_wait_committed(tide_log_t *log, uint64_t position, int64_t timeout);
+
+/* Gives up batches below `position` (level 0: of that broker, else `broker` is ignored); what
+ * gating readers still need stays. Returns the earliest position now kept in *earliest (may
+ * be NULL). */
+int tide_log_trim(tide_log_t *log, unsigned broker, uint64_t position, uint64_t *earliest);
+
+/* Gives up the oldest batches until the rings hold at most `bytes` of payload together, or
+ * what is left is still needed or not committed. Returns bytes held, or an error. */
+int64_t tide_log_trim_to(tide_log_t *log, uint64_t bytes);
+
+/* The last error of this thread in words, with its values. Its length; at most len - 1 bytes
+ * and a NUL are written. */
+int tide_log_explain(char *buf, size_t len);
+
+/* ---- appending --------------------------------------------------------------------------- */
+
+struct tide_log_client_options {
+    unsigned id;   /* who appends: told to readers. Level 4: its session, below `clients` */
+    unsigned join; /* level 4. 1: share the open session instead of opening it anew */
+};
+
+/* Opens a client; `options` NULL: id 0. At level 4 the session is opened anew: handles of
+ * before get -ESTALE, early batches that still wait are dropped, and numbers go on behind
+ * the last batch that has its place. Handles that join share the numbers: each sets its own
+ * by tide_log_set_number. */
+int tide_log_client_open(tide_log_client_t **out, tide_log_t *log,
+                         const struct tide_log_client_options *options);
+
+/* -EBUSY while a claim is out. NULL: 0. */
+int tide_log_client_close(tide_log_client_t *client);
+
+/* What became of a batch. */
+struct tide_log_at {
+    uint64_t position; /* TIDE_LOG_NONE while it is not known: stepped, or held at level 4 */
+    uint64_t base;     /* number of its first message; NONE as well, and at level 0 */
+    uint64_t number;   /* of the batch, counted by the client */
+};
+
+struct tide_log_message {
+    const void *data;
+    size_t size;
+    uint64_t tag; /* the reader gets it back */
+};
+
+/* Appends one message with tag 0, or several as one batch, to the ring of a broker. *at may be
+ * NULL. The bytes are the log's own once the call is back. */
+int tide_log_append(tide_log_client_t *client, unsigned broker, const void *data, size_t size,
+                    int64_t timeout, struct tide_log_at *at);
+int tide_log_append_batch(tide_log_client_t *client, unsigned broker,
+                          const struct tide_log_message *messages, size_t count, int64_t timeout,
+                          struct tide_log_at *at);
+
+/* The number of the client's next batch. Level 4: a batch whose number is below the expected
+ * one is refused with -EALREADY, one above it waits, one too far above gets -EAGAIN. */
+int tide_log_set_number(tide_log_client_t *client, uint64_t number);
+
+/* Level 4: the number expected next of this client; all below have their places. */
+int tide_log_acked(tide_log_client_t *client, uint64_t *expected);
+
+/* Room for messages in the ring itself. */
+struct tide_log_claim {
+    tide_log_client_t *client;
+    unsigned char *data;
+    uint32_t size, used, count; /* bytes of room, bytes and messages put */
+};
+
+/* What a message takes of a claim. */
+#define TIDE_LOG_ROOM(size) (((size_t)(size) + 16 + 7) & ~(size_t)7)
+
+/* Claims `bytes` (the sum of TIDE_LOG_ROOM over its messages), up to a quarter of the ring,
+ * contiguous. Every claim is to be committed or aborted; batches behind it in the same ring
+ * wait for that where a sequencer gives the places. */
+int tide_log_claim(tide_log_client_t *client, unsigned broker, size_t bytes, int64_t timeout,
+                   struct tide_log_claim *claim);
+
+/* The next message of the claim: where its `size` bytes go. NULL: not so much room is left. */
+void *tide_log_put(struct tide_log_claim *claim, size_t size, uint64_t tag);
+
+/* Makes the messages that were put a batch. */
+int tide_log_commit(struct tide_log_claim *claim, struct tide_log_at *at);
+
+/* Nobody ever sees them. */
+int tide_log_abort(struct tide_log_claim *claim);
+
+/* ---- reading ------------------------------------------------------------------------------ */
+
+struct tide_log_reader_options {
+    unsigned policy;   /* enum tide_log_policy */
+    unsigned start;    /* enum tide_log_start */
+    uint64_t position; /* TIDE_LOG_POSITION: a batch's */
+    unsigned broker;   /* level 0 */
+};
+
+/* Opens a reader; `options` NULL: gates, from the earliest, broker 0. */
+int tide_log_reader_open(tide_log_reader_t **out, tide_log_t *log,
+                         const struct tide_log_reader_options *options);
+
+/* NULL: 0. */
+int tide_log_reader_close(tide_log_reader_t *reader);
+
+/* A batch in the log's memory. */
+struct tide_log_batch {
+    uint64_t position; /* level 0: in its broker */
+    uint64_t base;     /* number of its first message; NONE at level 0 */
+    uint64_t number;   /* counted by its client */
+    const unsigned char *data;
+    uint32_t size;  /* bytes of data: frames */
+    uint32_t count; /* messages */
+    uint32_t client, broker;
+};
+
+/* Up to `most` batches in order. They stay as they are until the next call of tide_log_read,
+ * tide_log_done or tide_log_reader_close. Returns how many, or
+ *   -EAGAIN, -ETIMEDOUT  none yet
+ *   -EOVERFLOW           overtaken: tide_log_gap tells from where to where; the next call
+ *                        goes on there
+ *   -EPIPE               detached */
+int tide_log_read(tide_log_reader_t *reader, struct tide_log_batch *batches, int most,
+                  int64_t timeout);
+
+/* What was read is done with: the log may overwrite it. -EPIPE when the reader was detached
+ * before: what was read since the last call that succeeded may have been overwritten. */
+int tide_log_done(tide_log_reader_t *reader);
+
+/* The positions that the last -EOVERFLOW was about: from *from up to, not including, *to. */
+int tide_log_gap(tide_log_reader_t *reader, uint64_t *from, uint64_t *to);
+
+/* In front of each message, at a multiple of 8 bytes; the message is right behind it. */
+struct tide_log_frame {
+    uint32_t length; /* bytes of the message */
+    uint32_t flags;  /* 0 */
+    uint64_t tag;
+};
+
+/* The message at *at (0 at first) of a batch, or NULL behind the last one; *at moves on.
+ * Message i of a batch has the number batch->base + i. */
+static inline const struct tide_log_frame *tide_log_next(const struct tide_log_batch *batch,
+                                                         size_t *at)
+{
+    const void *there = batch->data + *at;
+    const struct tide_log_frame *frame = (const struct tide_log_frame *)there;
+    if (*at + sizeof *frame > batch->size || frame->length > batch->size - *at - sizeof *frame)
+        return NULL;
+    *at += TIDE_LOG_ROOM(frame->length);
+    return frame;
+}
+
+/* ---- looking at it ------------------------------------------------------------------------ */
+
+struct tide_log_stat {
+    unsigned level, brokers, clients, readers, sequencing, sessions, retain, checksum;
+    uint64_t slots, payload, size;
+    uint64_t earliest;   /* position of the oldest batch that is kept; level 0: see the brokers */
+    uint64_t committed;  /* positions below are committed */
+    uint64_t taken;      /* positions below were given */
+    uint64_t messages;   /* numbers below were given to messages */
+    uint64_t contention; /* level 4: times a session or the mutex was found taken */
+};
+int tide_log_stat(tide_log_t *log, struct tide_log_stat *out);
+
+struct tide_log_broker_stat {
+    uint64_t claimed;    /* batches ever claimed, aborted ones too */
+    uint64_t released;   /* of these: free again */
+    uint64_t used_bytes; /* of payload */
+    uint64_t unscanned;  /* claimed, not seen by the sequencer yet (stepped) */
+};
+int tide_log_stat_broker(tide_log_t *log, unsigned broker, struct tide_log_broker_stat *out);
+
+struct tide_log_reader_stat {
+    int open;
+    unsigned policy, broker;
+    int detached;
+    int slowest;     /* 1: it is the one that holds the log back */
+    uint64_t cursor; /* positions below are done with */
+    uint64_t lag;    /* batches that are committed and not done with */
+    uint64_t holds;  /* of these: kept for nobody else */
+};
+/* Entry number `reader` (below `readers`) of the table of readers; -ENOENT behind it. */
+int tide_log_stat_reader(tide_log_t *log, unsigned reader, struct tide_log_reader_stat *out);
+
+struct tide_log_session_stat {
+    unsigned epoch;    /* 0: never open */
+    uint64_t expected; /* number of its next batch */
+    uint64_t held, late, refused;
+};
+/* Level 4: the session of a client; -ENOENT behind the last one. */
+int tide_log_stat_session(tide_log_t *log, unsigned client, struct tide_log_session_stat *out);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

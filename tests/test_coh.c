@@ -1,0 +1,80 @@
+/* test_coh.c - the seam: what each access does, and that a test can stand between them. */
+#include "unit_base.h"
+
+#include <pthread.h>
+
+#include "box/coh.h"
+
+static _Atomic uint64_t word;
+static unsigned hooked;
+
+static void count_hook(void)
+{
+    hooked++;
+}
+
+START_TEST(each_access_does_what_it_says)
+{
+    uint64_t seen = 5;
+    tide_coh_set(TIDE_COH_COHERENT, &word, 4);
+    ck_assert(!tide_coh_win(TIDE_COH_COHERENT, &word, &seen, 9));
+    ck_assert_uint_eq(seen, 4);
+    ck_assert(tide_coh_win(TIDE_COH_COHERENT, &word, &seen, 9));
+    ck_assert_uint_eq(tide_coh_add(TIDE_COH_COHERENT, &word, 3), 9);
+    ck_assert_uint_eq(tide_coh_swap(TIDE_COH_COHERENT, &word, 1), 12);
+    ck_assert_uint_eq(tide_coh_mark(TIDE_COH_COHERENT, &word, 6), 1);
+    ck_assert_uint_eq(tide_coh_clear(TIDE_COH_COHERENT, &word, 3), 7);
+    ck_assert_uint_eq(tide_coh_get(TIDE_COH_COHERENT, &word), 4);
+}
+END_TEST
+
+START_TEST(each_access_of_a_shared_word_can_be_interrupted)
+{
+    uint64_t seen = 0;
+    ck_assert(!tide_coh_hooked());
+    tide_coh_hook = count_hook;
+    ck_assert(tide_coh_hooked());
+    hooked = 0;
+    tide_coh_set(TIDE_COH_COHERENT, &word, 0);
+    tide_coh_get(TIDE_COH_COHERENT, &word);
+    tide_coh_win(TIDE_COH_COHERENT, &word, &seen, 1);
+    tide_coh_add(TIDE_COH_COHERENT, &word, 1);
+    tide_coh_swap(TIDE_COH_COHERENT, &word, 1);
+    tide_coh_mark(TIDE_COH_COHERENT, &word, 2);
+    tide_coh_clear(TIDE_COH_COHERENT, &word, 2);
+    ck_assert_uint_eq(hooked, 7);
+    tide_coh_hook = NULL;
+}
+END_TEST
+
+static int message;
+
+static void *publish(void *unused)
+{
+    message = 42;
+    tide_coh_wrote(TIDE_COH_COHERENT, &message, sizeof message);
+    tide_coh_drain(TIDE_COH_COHERENT);
+    tide_coh_set(TIDE_COH_COHERENT, &word, 1);
+    return unused;
+}
+
+START_TEST(what_was_written_before_a_set_is_seen_after_a_get)
+{
+    pthread_t thread;
+    atomic_store(&word, 0);
+    ck_assert_int_eq(pthread_create(&thread, NULL, publish, NULL), 0);
+    while (tide_coh_get(TIDE_COH_COHERENT, &word) == 0)
+        ;
+    tide_coh_fresh(TIDE_COH_COHERENT, &message, sizeof message);
+    ck_assert_int_eq(message, 42);
+    pthread_join(thread, NULL);
+}
+END_TEST
+
+int main(void)
+{
+    const TTest *const tests[] = {each_access_does_what_it_says,
+                                  each_access_of_a_shared_word_can_be_interrupted,
+                                  what_was_written_before_a_set_is_seen_after_a_get, NULL};
+    return unit_main("coh", tests);
+}
