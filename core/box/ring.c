@@ -72,7 +72,8 @@ bool tide_ring_claim(const struct tide_logmap *map, uint32_t number, uint32_t by
                 return false;
             word = now;
         }
-        TIDE_RELAXED_SET(note, (uint64_t)number << 32 | (uint32_t)claim->slot);
+        atomic_store_explicit(note, (uint64_t)number << 32 | (uint32_t)claim->slot,
+                              memory_order_relaxed);
         next = (claim->slot + 1) << 32 | (uint32_t)claim->end;
     } while (!tide_coh_win(map->coh, &broker->claim, &word, next));
     claim->broker = number;

@@ -6,7 +6,7 @@ enum { SESSION_OPEN = 0, SESSION_TAKEN = 1 };
 /* Only whoever holds the door writes these words. */
 static void session_add(const struct tide_logmap *map, _Atomic uint64_t *word, uint64_t more)
 {
-    tide_coh_set(map->coh, word, TIDE_RELAXED_GET(word) + more);
+    tide_coh_set(map->coh, word, atomic_load_explicit(word, memory_order_relaxed) + more);
 }
 
 static void session_count_contention(const struct tide_logmap *map)
@@ -37,7 +37,7 @@ static void session_place_held(const struct tide_logmap *map, uint32_t client)
 {
     struct tide_layout_session *session = &map->session[client];
     for (;;) {
-        uint64_t number = TIDE_RELAXED_GET(&session->expected);
+        uint64_t number = atomic_load_explicit(&session->expected, memory_order_relaxed);
         struct tide_layout_hold *hold = session_hold(map, client, number);
         if (hold->number != number + 1)
             return;
@@ -63,9 +63,10 @@ static enum tide_session_verdict session_judge(const struct tide_logmap *map, ui
     const struct tide_layout_slot *slot = session_slot(map, ref);
     uint32_t client = slot->client;
     struct tide_layout_session *session = &map->session[client];
-    uint64_t number = slot->number, expected = TIDE_RELAXED_GET(&session->expected);
-    if (slot->epoch != TIDE_RELAXED_GET(&session->epoch) ||
-        TIDE_RELAXED_GET(&session->state) != TIDE_LAYOUT_ACTIVE ||
+    uint64_t number = slot->number,
+             expected = atomic_load_explicit(&session->expected, memory_order_relaxed);
+    if (slot->epoch != atomic_load_explicit(&session->epoch, memory_order_relaxed) ||
+        atomic_load_explicit(&session->state, memory_order_relaxed) != TIDE_LAYOUT_ACTIVE ||
         (number > expected && number - expected >= map->window))
         return session_drop_as(map, ref, &session->refused, TIDE_SESSION_REFUSED);
     if (number < expected)
@@ -109,14 +110,15 @@ static void session_judge_list(const struct tide_logmap *map, uint64_t ref)
     struct tide_order_place at;
     while (ref != SESSION_TAKEN) {
         _Atomic uint64_t *link = &map->link[((ref >> 32) - 1) * map->slots.size + (uint32_t)ref];
-        uint64_t next = TIDE_RELAXED_GET(link);
-        TIDE_RELAXED_SET(link, turned);
+        uint64_t next = atomic_load_explicit(link, memory_order_relaxed);
+        atomic_store_explicit(link, turned, memory_order_relaxed);
         turned = ref;
         ref = next;
     }
     while (turned != SESSION_TAKEN) {
         ref = turned;
-        turned = TIDE_RELAXED_GET(&map->link[((ref >> 32) - 1) * map->slots.size + (uint32_t)ref]);
+        uint64_t where = ((ref >> 32) - 1) * map->slots.size + (uint32_t)ref;
+        turned = atomic_load_explicit(&map->link[where], memory_order_relaxed);
         session_judge(map, ref, &at);
     }
 }
@@ -179,7 +181,7 @@ enum tide_session_verdict tide_session_submit(const struct tide_logmap *map, uin
 static uint32_t session_renew(const struct tide_logmap *map, uint32_t client, uint64_t *expected)
 {
     struct tide_layout_session *session = &map->session[client];
-    uint32_t epoch = (uint32_t)TIDE_RELAXED_GET(&session->epoch) + 1;
+    uint32_t epoch = (uint32_t)atomic_load_explicit(&session->epoch, memory_order_relaxed) + 1;
     epoch += epoch == 0;
     tide_coh_set(map->coh, &session->epoch, epoch);
     tide_coh_set(map->coh, &session->state, TIDE_LAYOUT_ACTIVE);
@@ -190,7 +192,7 @@ static uint32_t session_renew(const struct tide_logmap *map, uint32_t client, ui
         hold->number = 0;
     }
     tide_coh_set(map->coh, &session->held, 0);
-    *expected = TIDE_RELAXED_GET(&session->expected);
+    *expected = atomic_load_explicit(&session->expected, memory_order_relaxed);
     return epoch;
 }
 

@@ -2,7 +2,6 @@
 #include "stat.h"
 
 #include <errno.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -204,7 +203,7 @@ static int stat_end(const struct attach *attach, const struct stat_wish *wish)
 
 static int stat_samples(struct attach *attach, const struct stat_wish *wish)
 {
-    double whole = floor(wish->seconds);
+    double whole = (double)(time_t)wish->seconds; /* not negative */
     struct timespec pause = {(time_t)whole, (long)((wish->seconds - whole) * 1e9)};
     for (long i = 0;; i++) {
         int code = stat_sample(attach, wish, i == 0);
