@@ -19,7 +19,7 @@
 #include "fuzz_calls.h"
 #include "fuzz_valid.h"
 
-enum { JSON_MAX = 128 << 10, METADATA_MAX = 256 << 20, TINY_TOP = 2048 };
+enum { JSON_MAX = 128 << 10, METADATA_MAX = 256 << 20, TINY_TOP = 65536 }; /* with an alignment */
 
 static struct {
     unsigned threads, heaps, parked; /* that have a heap; first-class; left by threads */
