@@ -46,14 +46,14 @@ test_help()
     run --version
     same '--version is that of the headers' "tidepool $version" "$(cat "$TMP/out")"
     run --help
-    for name in info run stat options help 'Exit codes:' 'tidepool run --stats -- PROGRAM' \
+    for name in info run stat doctor options help 'Exit codes:' 'tidepool run --stats -- PROGRAM' \
         '  Mid  '; do
         says "--help tells of $name" 0 out "$name"
     done
     cp "$TMP/out" "$TMP/general"
     run help
     check 'help is --help' "$(cmp "$TMP/out" "$TMP/general" && echo same)" = same
-    for name in info run stat options; do
+    for name in info run stat doctor options; do
         run help $name
         cp "$TMP/out" "$TMP/first"
         says "help $name says how to use it" 0 out "^usage: tidepool $name"

@@ -5,7 +5,6 @@
 set -u
 . "$(dirname "$0")/lib_tool.sh"
 
-NOBODY=65534
 PIDS=()
 
 # A program that takes COUNT blocks of SIZE, says so by making the file READY, and waits until the
@@ -274,24 +273,24 @@ test_bad_files()
 
 test_other_user()
 {
-    if ((EUID != 0)) || ! setpriv --reuid $NOBODY --clear-groups true 2>/dev/null; then
+    if ((EUID != 0)) || ! setpriv --reuid "$NOBODY" --clear-groups true 2>/dev/null; then
         skip 'processes of another user' 'needs root and setpriv'
         return
     fi
     chmod 755 "$TMP"
     cp "$TOOL" "$TMP/tidepool"
     hold counters=1 10 100
-    bare setpriv --reuid $NOBODY --clear-groups "$TMP/tidepool" stat "$PID"
+    bare setpriv --reuid "$NOBODY" --clear-groups "$TMP/tidepool" stat "$PID"
     STATUS=$?
     says 'the process of another user: 1' 1 err 'of another user .uid 0.*only that user or root'
     mkdir -p "$TMP/pages"
     chmod 755 "$TMP/pages"
     hold "counters=$TMP/pages" 10 100
-    bare setpriv --reuid $NOBODY --clear-groups "$TMP/tidepool" stat "$TMP/pages/tidepool.$PID"
+    bare setpriv --reuid "$NOBODY" --clear-groups "$TMP/tidepool" stat "$TMP/pages/tidepool.$PID"
     STATUS=$?
     says 'the file of another user: 1' 1 err 'Permission denied'
     chmod 644 "$TMP/pages/tidepool.$PID"
-    bare setpriv --reuid $NOBODY --clear-groups "$TMP/tidepool" stat "$TMP/pages/tidepool.$PID"
+    bare setpriv --reuid "$NOBODY" --clear-groups "$TMP/tidepool" stat "$TMP/pages/tidepool.$PID"
     STATUS=$?
     says '... even if it can be read: 1' 1 err 'belongs to another user .uid 0'
     # in a directory of everybody's, a link with the name of the page-to-be
@@ -299,7 +298,7 @@ test_other_user()
     chmod 1777 "$TMP/all"
     echo precious >"$TMP/victim"
     chmod 666 "$TMP/victim"
-    setpriv --reuid $NOBODY --clear-groups bash -c "
+    setpriv --reuid "$NOBODY" --clear-groups bash -c "
         for ((i = 1; i < 300; i++)); do ln -s '$TMP/victim' '$TMP/all/tidepool.'\$(($$ + i)); done"
     hold "counters=$TMP/all" 10 100
     same 'a planted link is not written through' precious "$(cat "$TMP/victim")"
@@ -308,7 +307,7 @@ test_other_user()
 # A set-uid program has no page, whoever asks for one.
 test_set_uid()
 {
-    if ((EUID != 0)) || ! setpriv --reuid $NOBODY --clear-groups true 2>/dev/null; then
+    if ((EUID != 0)) || ! setpriv --reuid "$NOBODY" --clear-groups true 2>/dev/null; then
         skip 'set-uid programs keep no counters' 'needs root and setpriv'
         return
     fi
@@ -338,7 +337,7 @@ C
     bare "$TMP/uid"
     same 'a program may ask for counters itself' 7 $?
     chmod 4755 "$TMP/uid"
-    bare setpriv --reuid $NOBODY --clear-groups "$TMP/uid"
+    bare setpriv --reuid "$NOBODY" --clear-groups "$TMP/uid"
     same '... but not one with the rights of another' 0 $?
 }
 

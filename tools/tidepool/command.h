@@ -30,7 +30,8 @@ struct command {
     void (*help)(void);                /* on stdout */
 };
 
-extern const struct command command_info, command_run, command_stat, command_options;
+extern const struct command command_info, command_run, command_stat, command_doctor,
+    command_options;
 
 /* --- words ---------------------------------------------------------------------- */
 

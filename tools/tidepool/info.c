@@ -2,16 +2,17 @@
 #include "info.h"
 
 static const struct flag info_flags[] = {
-    {"json", FLAG_PLAIN, false, 0},
-    {"help", FLAG_PLAIN, false, 0},
-    {"mems", FLAG_VALUE, false, 0},
-    {"sysfs", FLAG_VALUE, true, 0}}; /* instead of /sys: tests */
+    {"json", FLAG_PLAIN, false, 0},  {"help", FLAG_PLAIN, false, 0}, {"mems", FLAG_VALUE, false, 0},
+    {"probe", FLAG_PLAIN, false, 0}, {"sysfs", FLAG_VALUE, true, 0}, /* instead of /sys: tests */
+    {"root", FLAG_VALUE, true, 0}};                                  /* a machine of files: tests */
+
+enum { INFO_FLAGS = sizeof info_flags / sizeof info_flags[0] };
 
 static void info_help(void)
 {
     fputs("tidepool info - what memory there is, what the library would use, and why\n"
           "\n"
-          "usage: tidepool info [--json] [--mems=LIST]\n"
+          "usage: tidepool info [--probe] [--json] [--mems=LIST]\n"
           "\n"
           "Shows the memory nodes, the dax devices, the limits of this process, and the decision\n"
           "that the library would make here with the current TIDEPOOL_OPTIONS. To see another:\n"
@@ -24,6 +25,7 @@ static void info_help(void)
           "be had (a node without memory, a refused policy) is replaced by near memory.\n"
           "The numactl command shown places *all* of a program's memory like Mid.\n"
           "\n"
+          "--probe measures the latency and bandwidth of each node (as tidepool doctor --probe).\n"
           "--mems=LIST decides as for a process that may use these nodes only (cpusets, "
           "containers).\n"
           "\n"
@@ -32,8 +34,9 @@ static void info_help(void)
           stdout);
 }
 
-static void info_collect(struct info *info)
+void info_collect(struct info *info)
 {
+    tide_source_sysfs = info->machine.sys;
     info->options = settings_environment();
     if (info->options != NULL)
         info->too_long = !settings_read(&info->settings, info->options, "TIDEPOOL_OPTIONS");
@@ -43,12 +46,22 @@ static void info_collect(struct info *info)
     decide(&info->decision, &info->settings, &info->machine);
 }
 
+bool info_probe(struct info *info, const char *command)
+{
+    if (!info->machine.fake) {
+        probe_nodes(&info->machine, info->probe);
+        return true;
+    }
+    complain(command, "--probe measures this machine, not one of files");
+    return false;
+}
+
 static int info_run(int argc, char **argv)
 {
     static struct info info;
-    struct flags flags = {"info", info_flags, 4, argv + 1, NULL};
-    const char *sysfs = NULL, *mems = NULL;
-    bool json = false;
+    struct flags flags = {"info", info_flags, INFO_FLAGS, argv + 1, NULL};
+    struct machine_where where = {.command = "info"};
+    bool json = false, probe = false;
     int flag;
     (void)argc;
     while ((flag = flags_next(&flags)) >= 0) {
@@ -59,9 +72,13 @@ static int info_run(int argc, char **argv)
         if (flag == 0)
             json = true;
         else if (flag == 2)
-            mems = flags.value;
+            where.mems = flags.value;
+        else if (flag == 3)
+            probe = true;
+        else if (flag == 4)
+            where.sysfs = flags.value;
         else
-            sysfs = flags.value;
+            where.root = flags.value;
     }
     if (flag == FLAGS_BAD)
         return EXIT_USAGE;
@@ -69,9 +86,11 @@ static int info_run(int argc, char **argv)
         complain("info", "unexpected argument '%s'", *flags.at);
         return EXIT_USAGE;
     }
-    if (!machine_read(&info.machine, sysfs, mems))
+    if (!machine_read(&info.machine, &where))
         return EXIT_USAGE;
     info_collect(&info);
+    if (probe && !info_probe(&info, "info"))
+        return EXIT_USAGE;
     if (json)
         info_json(&info);
     else

@@ -1,4 +1,4 @@
-/* info_json.c - see info.h; the schema is in `tidepool info --help` */
+/* info_json.c - see info.h; the schema is in JSON.md */
 #include "info.h"
 #include "json.h"
 
@@ -49,8 +49,9 @@ static const char *performance_source(const struct tide_node *node)
     return node->latency != 0 ? "hmat" : node->distance != 0 ? "distance" : NULL;
 }
 
-static void json_nodes(struct json *json, const struct machine *machine)
+static void json_nodes(struct json *json, const struct info *info)
 {
+    const struct machine *machine = &info->machine;
     json_open(json, "nodes", '[');
     for (int i = 0; i < machine->nodes; i++) {
         const struct tide_node *node = &machine->node[i];
@@ -66,6 +67,11 @@ static void json_nodes(struct json *json, const struct machine *machine)
         json_text(json, "performance_source", performance_source(node));
         json_bool(json, "local", node->local);
         json_bool(json, "far", machine_is_far(node));
+        if (info->probe[i].asked) {
+            json_open(json, "probe", '{');
+            probe_json(json, &info->probe[i]);
+            json_close(json, '}');
+        }
         json_close(json, '}');
     }
     json_close(json, ']');
@@ -87,6 +93,7 @@ static void json_devices(struct json *json, const struct machine *machine)
         json_number(json, "align", device->align);
         json_text(json, "mode", device->mode);
         maybe_node(json, "target_node", device->target_node);
+        json_text(json, "permission", device->permission);
         json_close(json, '}');
     }
     json_close(json, ']');
@@ -183,7 +190,7 @@ void info_json(const struct info *info)
     json_begin(&json, "info");
     maybe_text(&json, "kernel", info->machine.kernel);
     json_number(&json, "page_size", info->machine.page_size);
-    json_nodes(&json, &info->machine);
+    json_nodes(&json, info);
     json_devices(&json, &info->machine);
     json_limits(&json, &info->machine);
     json_options(&json, info);

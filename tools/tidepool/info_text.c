@@ -118,9 +118,19 @@ static void decision_text(const struct decision *decision)
 /* --- the machine ------------------------------------------------------------------- */
 
 /* "250 ns, 48000 MiB/s by HMAT", as far as it is known. */
-static void performance_text(char *buf, size_t size, const struct tide_node *node)
+static void performance_text(char *buf, size_t size, const struct tide_node *node,
+                             const struct probe *probe)
 {
     char bandwidth[48] = "";
+    if (probe->asked && node->latency != 0) {
+        size_t used = (size_t)snprintf(buf, size, "%u ns (HMAT), ", node->latency);
+        probe_text(probe, buf + used, size - used);
+        return;
+    }
+    if (probe->asked && node->has_memory) {
+        probe_text(probe, buf, size);
+        return;
+    }
     if (node->bandwidth != 0)
         snprintf(bandwidth, sizeof bandwidth, ", %u MiB/s", node->bandwidth);
     if (node->latency == 0)
@@ -130,8 +140,9 @@ static void performance_text(char *buf, size_t size, const struct tide_node *nod
                  node->local ? "" : ", from the nodes next to it");
 }
 
-static void nodes_text(const struct machine *machine)
+static void nodes_text(const struct info *info)
 {
+    const struct machine *machine = &info->machine;
     char total[32], free[32], distance[32], reads[128];
     if (machine->nodes == 0) {
         puts("Memory nodes\n  the kernel tells nothing about nodes: all memory counts as near\n");
@@ -146,7 +157,7 @@ static void nodes_text(const struct machine *machine)
             snprintf(distance, sizeof distance, "%u%s", node->distance, far);
         else
             snprintf(distance, sizeof distance, "unknown%s", far);
-        performance_text(reads, sizeof reads, node);
+        performance_text(reads, sizeof reads, node, &info->probe[i]);
         printf("  %4u  %-14s %10s %10s  %-13s %s\n", node->id,
                machine->cpus[i][0] != '\0' ? machine->cpus[i] : "none",
                node->has_memory ? bytes_text(total, node->total) : "none",
@@ -160,13 +171,14 @@ static void devices_text(const struct machine *machine)
     char size[32], align[32], node[32];
     if (machine->devices == 0)
         return;
-    printf("Dax devices\n  %-12s %10s %10s  %-12s %s\n", "name", "size", "align", "mode",
-           "target node");
+    printf("Dax devices\n  %-12s %10s %10s  %-12s %-12s %s\n", "name", "size", "align", "mode",
+           "target node", "permission");
     for (int i = 0; i < machine->devices; i++) {
         const struct dax_device *device = &machine->dax[i];
         snprintf(node, sizeof node, device->target_node >= 0 ? "%d" : "none", device->target_node);
-        printf("  %-12s %10s %10s  %-12s %s\n", device->name, bytes_text(size, device->size),
-               bytes_text(align, device->align), device->mode, node);
+        printf("  %-12s %10s %10s  %-12s %-12s %s\n", device->name, bytes_text(size, device->size),
+               bytes_text(align, device->align), device->mode, node,
+               device->permission != NULL ? device->permission : "-");
     }
     putchar('\n');
 }
@@ -226,7 +238,7 @@ void info_text(const struct info *info)
            bytes_text(page, info->machine.page_size));
     picture(info);
     decision_text(&info->decision);
-    nodes_text(&info->machine);
+    nodes_text(info);
     devices_text(&info->machine);
     limits_text(&info->machine);
     options_text(info);

@@ -6,7 +6,7 @@
 #include <tidepool/version.h>
 
 static const struct command *const commands[] = {&command_info, &command_run, &command_stat,
-                                                 &command_options};
+                                                 &command_doctor, &command_options};
 
 enum { COMMANDS = sizeof commands / sizeof commands[0] };
 
@@ -29,6 +29,7 @@ static void general_help(FILE *to)
         "\n"
         "Begin with:\n"
         "  tidepool info                     what memory is here, and what would be used, and why\n"
+        "  tidepool doctor                   what is wrong here, and what mends it\n"
         "  tidepool run --stats -- PROGRAM   runs a program on it; where its blocks went\n"
         "  tidepool run --counters -- PROGRAM & tidepool stat -w 1 $!   the same while it runs\n"
         "  tidepool options                  what can be set, and how\n"
