@@ -178,17 +178,24 @@ static size_t page_resident(struct tide_page *page)
     return (size_t)count * page->stride;
 }
 
-/* The page has no block out any more: it goes back to where segments come from. */
+/* The page has no block out any more: it goes back to where segments come from. These and what
+ * is free in the owner's pages share one budget. A quarter is always left for segments: one that
+ * comes and goes at the edge shall not be purged each time. */
 static void page_close(struct tide_pages *pages, struct tide_page *page)
 {
     page_bin(pages, page)->pages--;
     pages->slack -= page->slack;
     page->dirty = (uint32_t)tide_max(page->dirty, page_resident(page));
     page->slack = 0;
-    if (TIDE_LIKELY(tide_page_window(page)->region == NULL))
-        tide_segment_give(page);
-    else
+    if (TIDE_UNLIKELY(tide_page_window(page)->region != NULL)) {
         tide_region_page_give(page);
+        return;
+    }
+    tide_segment_give(page);
+    size_t limit = tide_segment_retain_limit();
+    size_t keep = tide_max(limit - tide_min(pages->slack, limit), limit / 4);
+    if (TIDE_STAT_GET(retained) > keep)
+        tide_segment_release(keep);
 }
 
 void tide_page_destroy(struct tide_pages *pages)

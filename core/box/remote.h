@@ -44,22 +44,27 @@ struct tide_outbox {
  * Without memory for a batch the block is given to its owner directly. */
 void tide_remote_put(struct tide_outbox *outbox, const struct tide_page *page, void *block);
 
-/* The same where a begun batch for that owner has room: no lock, no call. False: not so. */
-TIDE_INLINE bool tide_remote_append(struct tide_outbox *outbox, uint32_t owner, uint32_t stride,
-                                    void *block)
+/* The begun batch for that owner when it has room for one more block, else NULL. */
+TIDE_INLINE struct tide_batch *tide_remote_room(const struct tide_outbox *outbox, uint32_t owner,
+                                                uint32_t stride)
 {
     struct tide_batch *batch = outbox->slot[owner % TIDE_OUTBOX_SLOTS];
     const struct tide_pages *pages = tide_page_find_owner(owner);
     if (batch == NULL || pages == NULL || batch->owner != owner ||
-        batch->births != TIDE_RELAXED_GET(&pages->births))
-        return false;
+        batch->births != TIDE_RELAXED_GET(&pages->births) ||
+        batch->count + 1 >= TIDE_BATCH_BLOCKS || batch->bytes + stride >= TIDE_BATCH_BYTES)
+        return NULL;
+    return batch;
+}
+
+/* Puts a block, whose word says already that it is free, where tide_remote_room found room.
+ * A fork may come between any two writes: the word must not come second. */
+TIDE_INLINE void tide_remote_append(struct tide_batch *batch, uint32_t stride, void *block)
+{
     uint32_t count = batch->count;
-    if (count + 1 >= TIDE_BATCH_BLOCKS || batch->bytes + stride >= TIDE_BATCH_BYTES)
-        return false;
     batch->bytes += stride;
     TIDE_RELAXED_SET(&batch->block[count], block);
     __atomic_store_n(&batch->count, count + 1, __ATOMIC_RELEASE);
-    return true;
 }
 
 /* Hands over everything that waits in the outbox. */

@@ -352,11 +352,13 @@ static bool route_free_remote(struct tide_cache *cache, void *p)
     if (cache->outbox == NULL || !route_glance(p, &seen) || seen.owner == cache->owner)
         return false;
     tide_self_set(&tide_cache_busy);
-    bool done = tide_remote_append(cache->outbox, seen.owner, seen.page->stride, p);
-    if (done)
+    struct tide_batch *batch = tide_remote_room(cache->outbox, seen.owner, seen.page->stride);
+    if (batch != NULL) {
         tide_mid_store(seen.at, seen.mid ? seen.word ^ tide_key.remote : seen.word);
+        tide_remote_append(batch, seen.page->stride, p);
+    }
     tide_self_set(cache);
-    return done;
+    return batch != NULL;
 }
 
 TIDE_NOINLINE void tide_route_free_slow(void *p, struct tide_cache *cache, const char *call)

@@ -42,8 +42,8 @@ TIDE_INLINE bool tide_segment_shadow(void)
     return (tide_segment_mid_mode() & TIDE_MODE_SHADOW) != 0;
 }
 
-/* Bytes that may stay resident while free: max(retain, 5 % of the peak), and more, up to
- * max(retain, 2.5 % of the peak), where memory that went back is needed again. */
+/* Bytes that may stay resident while free: max(retain, 5 % of the peak); up to twice `retain`
+ * where memory that went back is needed again. */
 void tide_segment_set_retain(size_t bytes);
 size_t tide_segment_retain_limit(void);
 
