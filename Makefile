@@ -193,7 +193,8 @@ $(FUZZ_LIB): $(FUZZ_OBJ) $(BUILD)/flags
 	$(archive)
 
 # ---- the command and the benches ---------------------------------------------
-# A bench never links the library: it measures whatever malloc it is given.
+# A bench never links the library: it measures whatever malloc it is given. That of the log
+# links the functions, and no malloc.
 
 $(BUILD)/obj/tidepool/%.o: tools/tidepool/%.c $(BUILD)/flags
 	$(call say,CC,$@)
@@ -213,7 +214,9 @@ $(FOLLOW): tools/follow/follow.c $(BUILD)/flags
 $(BUILD)/bench/%: bench/%.c $(BUILD)/flags
 	$(call say,CC,$@)
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(C_BASE) $(NO_BUILTIN) $(CFLAGS) -MMD -MP -MF $@.d $(LDFLAGS) -o $@ $< -lpthread
+	$(Q)$(CC) $(C_BASE) $(NO_BUILTIN) $(CFLAGS) -MMD -MP -MF $@.d $(LDFLAGS) -o $@ $< \
+	    $(filter %.a,$^) -lpthread
+$(BUILD)/bench/bench_log: $(BUILD)/libtidepool_api.a
 
 # Benches through Google Benchmark, in C behind a shim. micro_box measures the boxes.
 $(BUILD)/bench/micro/%.o: bench/micro/%.c $(BUILD)/flags

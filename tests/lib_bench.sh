@@ -8,7 +8,7 @@ unset LD_PRELOAD
 
 ALLOCATING=(bench_mid_mt_gap bench_mid bench_tiny bench_sets bench_remote bench_churn bench_frag
     bench_realloc bench_calls bench_start)
-BENCHES=("${ALLOCATING[@]}" bench_header bench_stride)
+BENCHES=("${ALLOCATING[@]}" bench_header bench_stride bench_log)
 need "$SO" "${BENCHES[@]/#/$BUILD/bench/}"
 
 small()
@@ -22,6 +22,7 @@ small()
     bench_start) echo --ops 3 ;;
     bench_header) echo --ops 300 --slots 1500 --rounds 1 ;;
     bench_stride) echo --ops 500 --slots 50,100 --rounds 1 ;;
+    bench_log) echo --ops 300 --rounds 1 ;;
     *) echo --ops 2k ;;
     esac
 }
@@ -36,6 +37,7 @@ results_of()
     bench_start) echo 2 3 ;;
     bench_header) echo 68 68 ;;
     bench_stride) echo 16 16 ;;
+    bench_log) echo 18 18 ;;
     *) echo 1 1 ;;
     esac
 }
