@@ -1,6 +1,9 @@
 #!/usr/bin/env bash
-# region.sh - regions over every source that a plain machine has, under the preload; and
-# malloc's own Mid in a file or memfd, which is refused unless shared_mid=1 says otherwise.
+# region.sh - regions over every source that a plain machine has, under the preload;
+# malloc's own Mid in a file or memfd, which is refused unless shared_mid=1 says otherwise;
+# that far memory is not touched by malloc and free; and the program in README.md.
+#
+#   tests/region.sh [VERDICT]   with one the release library alone, for mutants.sh
 set -u
 # shellcheck source=tests/lib_prog.sh
 . "$(dirname "$0")/lib_prog.sh"
@@ -9,7 +12,9 @@ set -u
 
 PROG=${PROGS:?}/prog_region
 DEBUG_SO=$BUILD/libtidepool_dbg.so
-need "$SO" "$DEBUG_SO" "$PROG"
+LIBRARIES=("$SO")
+[[ -n ${1:-} ]] || LIBRARIES+=("$DEBUG_SO")
+need "${LIBRARIES[@]}" "$PROG"
 
 # ---- regions ---------------------------------------------------------------------------
 
@@ -19,7 +24,7 @@ run_sources()
     local -a sources=(anon 'near,delay=50' auto memfd 'memfd,delay=50' "file:$TMP/region"
         "file:$TMP/region,delay=50" node:0)
     [[ -w /dev/shm ]] && sources+=("file:/dev/shm/${TMP##*/}")
-    for library in "$SO" "$DEBUG_SO"; do
+    for library in "${LIBRARIES[@]}"; do
         for source in "${sources[@]}"; do
             cases "$source" env LD_PRELOAD="$library" "$PROG" "$source"
         done
@@ -120,8 +125,59 @@ run_inherited()
     says 'a file that somebody else has' 'is in use by another process: near memory is used'
 }
 
+# ---- far memory is not touched ------------------------------------------------------------
+
+# The program of the guests: after a warm-up no one may touch the windows of Mid.
+run_untouched()
+{
+    local where
+    truncate -s 32M "$TMP/mid"
+    if ! bare "${CC:-gcc}" -std=gnu17 -g -Iinclude -o "$TMP/window" tests/vm/guest_window.c; then
+        bad 'guest_window.c builds' "$TMP/err"
+        return
+    fi
+    for where in near,header=shadow near,delay=1 memfd,cap=32M,shared_mid=1 \
+        "file:$TMP/mid,shared_mid=1"; do
+        OPTIONS="mid=$where" verdict "${where/"$TMP"\//}: 100000 pairs touch no far line" \
+            "$TMP/window" clean 100000
+    done
+    for where in near memfd,cap=32M,shared_mid=1,header=inband; do
+        OPTIONS="mid=$where" verdict "$where: words in front of the blocks are touched" \
+            "$TMP/window" faults 100000
+    done
+}
+
+# ---- README.md ------------------------------------------------------------------------------
+
+# The first program of the section: it compiles, and does what the text says of it.
+run_readme()
+{
+    local status
+    awk '/^## /{ on = $0 == "## Regions" } on && /^```$/ { exit } code { print }
+        on && /^```c$/ { code = 1 }' README.md >"$TMP/readme.c"
+    is 'README.md: a program of at most 20 lines' "$(wc -l <"$TMP/readme.c") > 9 &&
+        $(wc -l <"$TMP/readme.c") <= 20"
+    if ! bare "${CC:-gcc}" -std=c11 -Wall -Wextra -Wpedantic -Werror -Iinclude -o "$TMP/readme" \
+        "$TMP/readme.c" "$SO" -Wl,-rpath,"$BUILD"; then
+        bad 'README.md: the program compiles' "$TMP/err"
+        return
+    fi
+    bare "$TMP/readme"
+    is 'README.md: it runs on a memfd' \
+        "$? == 0 && $(grep -c '^memfd: 64 MiB, lent 2 MiB at 0x[1-9a-f]' "$TMP/out") == 1"
+    bare "$TMP/readme" "file:$TMP/readme.pool"
+    is 'README.md: on a file, which stays' \
+        "$? == 0 && $(stat -c %s "$TMP/readme.pool") == 64 << 20"
+    bare "$TMP/readme" "file:$TMP/readme.pool"
+    status=$?
+    is 'README.md: a second time it is told what is there' \
+        "$status == 1 && $(grep -c 'there is a region in it already' "$TMP/err") == 1"
+}
+
 run_sources
 run_refused
 run_shared
 run_inherited
+run_untouched
+run_readme
 finish

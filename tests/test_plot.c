@@ -3,10 +3,11 @@
 #include "box/plot.h"
 
 #include <pthread.h>
+#include <signal.h>
 
 #include "unit_base.h"
 
-enum { SEGMENTS = 40, SIZE = SEGMENTS * TIDE_REGION_SEGMENT, THREADS = 4, ROUNDS = 3000 };
+enum { SEGMENTS = 40, SIZE = SEGMENTS * TIDE_REGION_SEGMENT, THREADS = 4, ROUNDS = 20000 };
 
 static char *memory;
 static struct tide_plot plot, other;
@@ -113,6 +114,45 @@ START_TEST(what_is_no_region_of_this_layout)
 }
 END_TEST
 
+/* A sum that is right: whoever wrote this head meant it. */
+static void mend_sum(void)
+{
+    char line[200] = "";
+    struct tide_text why = {line, sizeof line, 0};
+    plot.head->check = 0;
+    ck_assert_int_eq(tide_plot_check(memory, SIZE, 0, &why), -EPROTO);
+    const char *sum = strstr(line, "and not 0x");
+    ck_assert_ptr_nonnull(sum);
+    plot.head->check = strtoull(sum + 8, NULL, 16);
+}
+
+START_TEST(what_is_a_region_of_another_make)
+{
+    struct tide_plot_head *head = plot.head, good = *head;
+    mend_sum();
+    ck_assert_uint_eq(head->check, good.check);
+    head->segment *= 2;
+    mend_sum();
+    is_refused(-EPROTO, SIZE, 0, "the size of the region's segments is 1048576, and not 524288");
+    *head = good;
+    head->entry *= 2;
+    mend_sum();
+    is_refused(-EPROTO, SIZE, 0, "the size of the region's segments");
+    *head = good;
+    head->table += 4096;
+    mend_sum();
+    is_refused(-EPROTO, SIZE, 0, "the size of the region's segments");
+    *head = good;
+    head->segments += 1;
+    mend_sum();
+    is_refused(-EPROTO, SIZE, 0, "the number of the region's segments is 41, and not 40");
+    *head = good;
+    head->heads = 0;
+    mend_sum();
+    is_refused(-EPROTO, SIZE, 0, "the number of the region's segments");
+}
+END_TEST
+
 START_TEST(a_large_table_takes_more_than_one_segment)
 {
     enum { MANY = 20000 };
@@ -196,7 +236,7 @@ END_TEST
 static void churn(struct tide_plot *view, uint64_t seed)
 {
     for (int i = 0; i < ROUNDS; i++) {
-        uint64_t count = unit_random(&seed) % 5 + 1, mark = unit_random(&seed);
+        uint64_t count = unit_random(&seed) % 3 + 1, mark = unit_random(&seed);
         int64_t at = take(view, TIDE_REGION_LENT, count, mark);
         if (at < 0)
             continue;
@@ -209,37 +249,137 @@ static void churn(struct tide_plot *view, uint64_t seed)
     }
 }
 
-static void *churn_thread(void *arg)
-{
-    churn((uintptr_t)arg % 2 != 0 ? &plot : &other, (uintptr_t)arg * 977 + 1);
-    return NULL;
-}
+static pthread_barrier_t together;
 
-static void churn_child(long seed)
+/* A view, and so a lock, of its own: as if it were another process. */
+static void *churn_thread(void *arg)
 {
     struct tide_plot view = {0};
     tide_plot_open(&view, memory);
-    churn(&view, (uint64_t)seed);
+    pthread_barrier_wait(&together);
+    churn(&view, (uintptr_t)arg * 977 + 1);
+    return NULL;
 }
 
-START_TEST(nobody_gets_what_another_has)
+static void run_threads(void *(*body)(void *))
 {
     pthread_t thread[THREADS];
+    ck_assert_int_eq(pthread_barrier_init(&together, NULL, THREADS), 0);
     for (uintptr_t i = 0; i < THREADS; i++)
-        ck_assert_int_eq(pthread_create(&thread[i], NULL, churn_thread, (void *)i), 0);
+        ck_assert_int_eq(pthread_create(&thread[i], NULL, body, (void *)i), 0);
     for (int i = 0; i < THREADS; i++)
         pthread_join(thread[i], NULL);
-    ck_assert_uint_eq(free_ones(), SEGMENTS - 1);
-    pid_t pid = fork(); /* two processes, each with a lock of its own */
+    pthread_barrier_destroy(&together);
+}
+
+/* Few segments are left to fight for. */
+START_TEST(nobody_gets_what_another_has)
+{
+    ck_assert_int_eq(take(&plot, TIDE_REGION_LENT, SEGMENTS - 6, 0), 1);
+    run_threads(churn_thread);
+    ck_assert_uint_eq(free_ones(), 5);
+    struct tide_plot view = {0};
+    pid_t pid = fork();
     if (pid == 0) {
-        churn_child(5);
+        tide_plot_open(&view, memory);
+        churn(&view, 5);
         _exit(0);
     }
-    churn_child(6);
+    churn(&plot, 6);
     int status;
     ck_assert_int_eq(waitpid(pid, &status, 0), pid);
     ck_assert_int_eq(status, 0);
-    ck_assert_uint_eq(free_ones(), SEGMENTS - 1);
+    ck_assert_uint_eq(free_ones(), 5);
+}
+END_TEST
+
+/* --- another process between a look at an entry and its change --------------------------- */
+
+enum { WIDE = 80, EDGE = 63 }; /* the entry of EDGE is the last one on its page */
+
+static char *entry_page;
+static int64_t other_did;
+static void (*other_acts)(void);
+
+/* The first write to the page: the other one is faster. */
+static void on_write(int number, siginfo_t *info, void *context)
+{
+    (void)number, (void)context;
+    UNIT_NEED((char *)info->si_addr - entry_page < 4096);
+    UNIT_NEED(mprotect(entry_page, 4096, PROT_READ | PROT_WRITE) == 0);
+    other_acts();
+}
+
+static void other_takes_one(void)
+{
+    other_did = take(&other, TIDE_REGION_LENT, 1, 2);
+}
+
+static void other_takes_two(void)
+{
+    other_did = take(&other, TIDE_REGION_LENT, 2, 2);
+}
+
+static void other_gives(void)
+{
+    other_did = tide_plot_give(&other, EDGE, TIDE_REGION_LENT);
+}
+
+/* A region that is free from EDGE on. */
+static void wide_setup(void)
+{
+    struct sigaction action = {.sa_sigaction = on_write, .sa_flags = SA_SIGINFO};
+    memory = mmap(NULL, (size_t)WIDE * TIDE_REGION_SEGMENT, PROT_READ | PROT_WRITE,
+                  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    ck_assert_ptr_ne(memory, MAP_FAILED);
+    tide_plot_format(memory, (size_t)WIDE * TIDE_REGION_SEGMENT);
+    tide_plot_open(&plot, memory);
+    tide_plot_open(&other, memory);
+    ck_assert_int_eq(take(&plot, TIDE_REGION_LENT, EDGE - 1, 0), 1);
+    ck_assert_int_eq(sigaction(SIGSEGV, &action, NULL), 0);
+}
+
+static void wide_teardown(void)
+{
+    munmap(memory, (size_t)WIDE * TIDE_REGION_SEGMENT);
+}
+
+/* The other one acts before the entry's page is written the next time. */
+static void acts_before(uint64_t entry, void (*acts)(void))
+{
+    other_acts = acts;
+    other_did = 0;
+    entry_page = (char *)((uintptr_t)&plot.entry[entry] / 4096 * 4096);
+    ck_assert_int_eq(mprotect(entry_page, 4096, PROT_READ), 0);
+}
+
+START_TEST(who_is_faster_has_the_first_segment)
+{
+    acts_before(EDGE, _i ? other_takes_two : other_takes_one);
+    int64_t at = take(&plot, TIDE_REGION_LENT, 2, 1);
+    ck_assert_int_eq(other_did, EDGE);
+    ck_assert_int_eq(at, EDGE + 1 + _i);
+    ck_assert_uint_eq(read_one((uint64_t)at).tag, 1);
+    ck_assert_uint_eq(read_one(EDGE).tag, 2);
+}
+END_TEST
+
+START_TEST(who_comes_too_late_for_the_second_gives_the_first_back)
+{
+    acts_before(EDGE + 1, other_takes_one);
+    ck_assert_int_eq(take(&plot, TIDE_REGION_LENT, 2, 1), EDGE + 2);
+    ck_assert_int_eq(other_did, EDGE + 1);
+    ck_assert_int_eq(read_one(EDGE).state, TIDE_REGION_FREE);
+}
+END_TEST
+
+START_TEST(a_run_is_given_back_once)
+{
+    ck_assert_int_eq(take(&plot, TIDE_REGION_LENT, 3, 1), EDGE);
+    acts_before(EDGE, other_gives);
+    ck_assert_int_eq(tide_plot_give(&plot, EDGE, TIDE_REGION_LENT), -EINVAL);
+    ck_assert_int_eq(other_did, 3);
+    ck_assert_int_eq(take(&other, TIDE_REGION_LENT, WIDE - EDGE, 0), EDGE);
 }
 END_TEST
 
@@ -274,18 +414,32 @@ START_TEST(calls_that_never_ended_are_swept)
 }
 END_TEST
 
+/* A table that somebody wrote over: nothing outside of it is touched. */
+START_TEST(runs_that_cannot_be_are_not_given_back)
+{
+    set_word(0, TIDE_REGION_LENT, 1);
+    set_word(SEGMENTS - 1, TIDE_REGION_LENT, 2);
+    set_word(7, TIDE_REGION_LENT, 0);
+    ck_assert_int_eq(tide_plot_give(&plot, 0, TIDE_REGION_LENT), -EINVAL);
+    ck_assert_int_eq(tide_plot_give(&plot, SEGMENTS - 1, TIDE_REGION_LENT), -EINVAL);
+    ck_assert_int_eq(tide_plot_give(&plot, 7, TIDE_REGION_LENT), -EINVAL);
+}
+END_TEST
+
 START_TEST(heaps_of_others_are_swept_on_demand)
 {
     ck_assert_int_eq(take(&plot, TIDE_REGION_HEAP, 1, 1), 1);
     ck_assert_int_eq(take(&other, TIDE_REGION_HEAP, 1, 1), 2);
     ck_assert_int_eq(take(&other, TIDE_REGION_RUN, 3, 1), 3);
     ck_assert_int_eq(take(&other, TIDE_REGION_LENT, 2, 1), 6);
+    ck_assert_int_eq(take(&plot, TIDE_REGION_LENT, 1, 1), 8);
     ck_assert_uint_eq(tide_plot_sweep(&plot, false), 0);
     ck_assert_uint_eq(tide_plot_sweep(&plot, true), 4);
     ck_assert_int_eq(read_one(1).state, TIDE_REGION_HEAP);
     ck_assert_int_eq(read_one(2).state, TIDE_REGION_FREE);
     ck_assert_int_eq(read_one(6).state, TIDE_REGION_LENT);
-    ck_assert_uint_eq(free_ones(), SEGMENTS - 4);
+    ck_assert_uint_eq(free_ones(), SEGMENTS - 5);
+    ck_assert_int_eq(take(&plot, TIDE_REGION_LENT, 1, 1), 2); /* the first fit is there again */
 }
 END_TEST
 
@@ -293,12 +447,14 @@ int main(void)
 {
     const TTest *tests[] = {a_new_region_is_all_free_behind_its_head,
                             what_is_no_region_of_this_layout,
+                            what_is_a_region_of_another_make,
                             a_large_table_takes_more_than_one_segment,
                             runs_are_contiguous_and_described,
                             only_what_begins_there_is_given_back,
                             the_first_fit_is_taken_up_to_the_last_segment,
                             nobody_gets_what_another_has,
                             calls_that_never_ended_are_swept,
+                            runs_that_cannot_be_are_not_given_back,
                             heaps_of_others_are_swept_on_demand,
                             NULL};
     Suite *suite = suite_create("plot");
@@ -307,5 +463,11 @@ int main(void)
     for (const TTest *const *test = tests; *test != NULL; test++)
         tcase_add_test(tcase, *test);
     suite_add_tcase(suite, tcase);
+    TCase *wide = tcase_create("wide");
+    tcase_add_checked_fixture(wide, wide_setup, wide_teardown);
+    tcase_add_loop_test(wide, who_is_faster_has_the_first_segment, 0, 2);
+    tcase_add_test(wide, who_comes_too_late_for_the_second_gives_the_first_back);
+    tcase_add_test(wide, a_run_is_given_back_once);
+    suite_add_tcase(suite, wide);
     return unit_run(suite);
 }

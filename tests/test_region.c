@@ -183,6 +183,9 @@ START_TEST(failures_leave_nothing_behind)
     for (int i = 0; i < 100; i++) {
         not_made("memfd", (size_t)1 << 60, 0, -ENOMEM, "memory");
         not_made("anon", REGION_SIZE, TIDE_REGION_STRICT, -ENODEV, "nodes");
+        not_made(text, REGION_SIZE, TIDE_REGION_STRICT, -ENODEV, "nodes");
+        not_made(text, 128 << 20, 0, -EFBIG, "may not be that large");
+        ck_assert_int_eq(unit_size(path), -1);
         unit_make(path, REGION_SIZE);
         not_opened(text, 0, -EPROTO, "the first word");
         unlink(path);

@@ -32,6 +32,13 @@ START_TEST(a_region_tells_what_it_is)
         ck_assert_str_eq(info.source, text);
     if (info.shared)
         ck_assert_int_eq(fcntl(info.fd, F_GETFD), FD_CLOEXEC);
+    uint64_t first, second;
+    ck_assert_int_eq(tide_region_take(region, 2, 0, &first), 0);
+    ck_assert_int_eq(tide_region_take(region, 1, 0, &second), 0);
+    ck_assert_int_eq(tide_region_give(region, first), 0);
+    info = region_told(region);
+    ck_assert_uint_eq(info.largest, REGION_SEGMENTS - 4); /* not those in front of it, too */
+    ck_assert_uint_eq(info.free_bytes, info.capacity - TIDE_REGION_SEGMENT);
     ck_assert_int_eq(tide_region_close(region), 0);
     if (info.shared)
         ck_assert_int_eq(fcntl(info.fd, F_GETFD), -1);
@@ -189,6 +196,9 @@ static void in_the_child(long shared)
     strcpy(base + lent_before_fork, "child");
     UNIT_NEED(tide_region_close(before_fork) == 0);
     UNIT_NEED(unit_faults(unit_load, base));
+    before_fork = region_made("memfd", REGION_SIZE, 0); /* the child's own */
+    UNIT_NEED(tide_region_take(before_fork, 2, 1, &offset) == 0);
+    UNIT_NEED(tide_region_close(before_fork) == 0);
 }
 
 START_TEST(a_child_shares_the_memory_and_not_the_handle)
@@ -233,7 +243,11 @@ START_TEST(what_a_dead_process_had_is_reclaimed)
     ck_assert_int_eq(tide_region_reclaim(region), 5);
     info = region_told(region);
     ck_assert_uint_eq(info.left_bytes, 0);
-    ck_assert_uint_eq(info.lent_bytes, TIDE_REGION_SEGMENT); /* rings are not a heap's */
+    ck_assert_uint_eq(info.lent_bytes, TIDE_REGION_SEGMENT);    /* rings are not a heap's */
+    tide_region_t *second = region_opened(text), *third = NULL; /* nobody is kept out */
+    ck_assert_int_eq(tide_region_reclaim(region), -EBUSY);
+    ck_assert_int_eq(tide_region_close(second), 0);
+    ck_assert_int_eq(tide_region_create(&third, text, 0, TIDE_REGION_REPLACE, NULL), -EBUSY);
     ck_assert_int_eq(tide_region_close(region), 0);
 }
 END_TEST
@@ -289,6 +303,42 @@ static void *make_and_close(void *arg)
     return NULL;
 }
 
+static _Atomic bool churning;
+
+static void *churn(void *arg)
+{
+    while (churning)
+        take_and_give(arg);
+    return NULL;
+}
+
+static void take_in_child(long unused)
+{
+    uint64_t offset;
+    (void)unused;
+    alarm(30);
+    UNIT_NEED(tide_region_take(before_fork, 1, 0, &offset) == 0);
+    UNIT_NEED(tide_region_give(before_fork, offset) == 0);
+}
+
+/* A lock that another thread held is free in the child. */
+START_TEST(a_child_of_a_busy_process)
+{
+    pthread_t thread;
+    SOURCE_OR_RETURN(text);
+    if (region_sources[_i].shared || UNIT_SANITIZED)
+        return;
+    before_fork = region_made(text, REGION_SIZE, 0);
+    churning = true;
+    ck_assert_int_eq(pthread_create(&thread, NULL, churn, before_fork), 0);
+    for (int i = 0; i < 100; i++)
+        unit_child_ok(take_in_child, 0);
+    churning = false;
+    pthread_join(thread, NULL);
+    ck_assert_int_eq(tide_region_close(before_fork), 0);
+}
+END_TEST
+
 START_TEST(threads_make_and_close_regions)
 {
     SOURCE_OR_RETURN(text);
@@ -313,6 +363,7 @@ int main(void)
                            a_child_shares_the_memory_and_not_the_handle,
                            what_a_dead_process_had_is_reclaimed,
                            threads_take_and_give,
+                           a_child_of_a_busy_process,
                            threads_make_and_close_regions,
                            NULL};
     return region_main("regions", plain, each);

@@ -239,6 +239,7 @@ static void make_device(const char *size, const char *align, const char *driver)
              "cd %s && rm -rf sys && mkdir -p sys/dev/char/1:5 sys/bus/dax/devices/zero && "
              "(test -z '%s' || echo %s >sys/dev/char/1:5/size) && "
              "(test -z '%s' || echo %s >sys/dev/char/1:5/align) && "
+             "ln -s 1:5 sys/dev/char/5:1 && "
              "ln -s ../../../../bus/dax/drivers/%s sys/bus/dax/devices/zero/driver",
              unit_disk, size, size, align, align, driver);
     ck_assert_int_eq(system(command), 0);
@@ -290,6 +291,32 @@ START_TEST(what_is_no_device_to_be_used)
 }
 END_TEST
 
+static void device_as_nobody(long unused)
+{
+    static const char *const words = "may not be read and written by this user";
+    char text[300];
+    (void)unused;
+    if (getuid() == 0)
+        UNIT_NEED(setgid(65534) == 0 && setuid(65534) == 0);
+    snprintf(text, sizeof text, "dax:%s/dax0.0", unit_path("closed"));
+    UNIT_NEED(tide_source_open_region(&source, text, true) == -EACCES);
+    UNIT_NEED(strstr(source.said, words) != NULL);
+    if (access("/dev/console", F_OK) != 0 || access("/dev/console", R_OK | W_OK) == 0)
+        return; /* no device here that is somebody else's */
+    UNIT_NEED(tide_source_open_region(&source, "dax:/dev/console", true) == -EACCES);
+    UNIT_NEED(strstr(source.said, words) != NULL);
+}
+
+START_TEST(a_device_of_somebody_else)
+{
+    make_device("8388608", "2097152", "device_dax");
+    ck_assert_int_eq(mkdir(unit_path("closed"), 0), 0);
+    ck_assert_int_eq(chmod(unit_disk, 0755), 0);
+    unit_child_ok(device_as_nobody, 0);
+    ck_assert_int_eq(chmod(unit_path("closed"), 0700), 0);
+}
+END_TEST
+
 int main(void)
 {
     const TTest *tests[] = {a_file_that_is_there,
@@ -302,6 +329,7 @@ int main(void)
                             a_descriptor_that_became_another_file_is_left_alone,
                             a_device_is_what_sysfs_says,
                             what_is_no_device_to_be_used,
+                            a_device_of_somebody_else,
                             NULL};
     Suite *suite = suite_create("source_file");
     TCase *tcase = tcase_create("source_file");

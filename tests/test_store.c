@@ -59,6 +59,18 @@ START_TEST(a_new_file_is_private_and_new)
 }
 END_TEST
 
+START_TEST(nothing_but_a_file_is_removed)
+{
+    unit_make(unit_path("file"), SIZE);
+    ck_assert_int_eq(mkfifo(unit_path("fifo"), 0600), 0);
+    ck_assert_int_eq(tide_store_unlink(unit_path("file")), 0);
+    ck_assert_int_eq(tide_store_unlink(unit_path("file")), -ENOENT);
+    ck_assert_int_eq(unit_size(unit_path("file")), -1);
+    ck_assert_int_eq(tide_store_unlink(unit_path("fifo")), -EPERM);
+    ck_assert_int_eq(unit_size(unit_path("fifo")), 0); /* it is there */
+}
+END_TEST
+
 START_TEST(a_sealed_memfd_keeps_its_length)
 {
     int fd = tide_store_memfd("unit");
@@ -89,7 +101,7 @@ static void check_allocating(const char *path)
     close(fd);
 }
 
-static void without_fallocate(long unused)
+static void forbid_fallocate(void)
 {
     struct sock_filter code[] = {
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
@@ -98,9 +110,14 @@ static void without_fallocate(long unused)
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
     };
     const struct sock_fprog program = {sizeof code / sizeof code[0], code};
-    (void)unused;
     UNIT_NEED(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
     UNIT_NEED(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0);
+}
+
+static void without_fallocate(long unused)
+{
+    (void)unused;
+    forbid_fallocate();
     check_allocating(unit_path("slow"));
 }
 
@@ -124,9 +141,18 @@ static void over_the_limit(long unused)
     UNIT_NEED(tide_store_allocate(fd, SIZE) == 0);
 }
 
+/* Block by block, up to the limit. */
+static void over_the_limit_by_steps(long unused)
+{
+    forbid_fallocate();
+    over_the_limit(unused);
+}
+
 START_TEST(what_cannot_be_allocated_is_left_as_it_was)
 {
     unit_child_ok(over_the_limit, 0);
+    ck_assert_int_eq(unlink(unit_path("limited")), 0);
+    unit_child_ok(over_the_limit_by_steps, 0);
 }
 END_TEST
 
@@ -225,6 +251,7 @@ int main(void)
 {
     const TTest *tests[] = {what_a_name_or_a_descriptor_is,
                             a_new_file_is_private_and_new,
+                            nothing_but_a_file_is_removed,
                             a_sealed_memfd_keeps_its_length,
                             all_blocks_are_there_and_hold_what_they_held,
                             what_cannot_be_allocated_is_left_as_it_was,

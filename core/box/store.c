@@ -170,5 +170,9 @@ int tide_store_lock(int fd, enum tide_store_lock how)
 
 int tide_store_unlink(const char *path)
 {
+    struct tide_store found;
+    int ret = tide_store_look(path, &found);
+    if (ret != 0 || found.kind != TIDE_STORE_FILE)
+        return ret != 0 ? ret : -EPERM;
     return (int)tide_sys3(SYS_unlinkat, AT_FDCWD, (long)path, 0);
 }

@@ -59,6 +59,7 @@ int tide_store_map(void *base, size_t size, int fd, uint64_t offset, bool *sync)
 enum tide_store_lock { TIDE_STORE_UNLOCK, TIDE_STORE_SHARE, TIDE_STORE_EXCLUDE };
 int tide_store_lock(int fd, enum tide_store_lock how);
 
+/* Only of a regular file: else -EPERM. */
 int tide_store_unlink(const char *path);
 
 #endif
