@@ -64,7 +64,7 @@ static void remote_bring_home(struct tide_pages *pages, struct tide_batch *batch
     for (uint32_t i = 0; i < batch->count; i++) {
         void *block = batch->block[i];
         if (tide_page_arrive(pages, block) && (accept == NULL || !accept(context, block)))
-            batch->block[kept++] = block;
+            TIDE_RELAXED_SET(&batch->block[kept++], block); /* statistics may be looking */
     }
     tide_page_flush(pages, batch->block, kept, "free");
 }
