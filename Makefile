@@ -46,8 +46,9 @@ C_BASE := -std=gnu17 $(WARN) -Iinclude
 C_LIB := $(C_BASE) -D_GNU_SOURCE -Icore -fPIC -fvisibility=hidden \
     -ftls-model=initial-exec -fexceptions $(NO_BUILTIN)
 C_DEBUG := $(C_LIB) -Og -g -DTIDE_DEBUG=1
-# Without `null`: gcc lets the addition that makes a thread variable's address also set the flags for
-# this check, and the linker turns it into one that sets none. A null pointer is a fault anyway.
+# Without `null`: gcc lets the addition that makes a thread variable's address also set the
+# flags for this check, and the linker turns it into one that sets none. A null pointer is a
+# fault anyway.
 SANITIZE := -fsanitize=address,undefined -fno-sanitize=null -fno-sanitize-recover=undefined
 C_ASAN := $(C_LIB) -O1 -g -fno-omit-frame-pointer -DTIDE_DEBUG=1 $(SANITIZE)
 C_TSAN := $(C_LIB) -O1 -g -fno-omit-frame-pointer -DTIDE_DEBUG=1 -fsanitize=thread
