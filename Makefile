@@ -323,7 +323,8 @@ check:
 	@+$(MAKE) --no-print-directory check-run
 
 # The guests alone: they are part of `check`, too.
-check-vm: all debug $(patsubst %,$(BUILD)/tests/debug/test_%,source numa topo residency)
+check-vm: all debug $(patsubst %,$(BUILD)/tests/debug/test_%,source numa topo \
+    residency region region_heap regions source_file store share)
 	@tests/run -s vm $(filter tests/vm_%,$(SCRIPT))
 
 # Uses up the time it is given, with other seeds each time.

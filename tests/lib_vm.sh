@@ -6,8 +6,8 @@
 #       `test_BOX`: so are those of the unit tests;
 #       `peer table FILE`: each row that it prints must be one of the page README.md;
 #       what others print must be tests/vm/NAME.golden, figures of the machine aside
-#   pair NAME TOPOLOGY              starts two guests that share a device, for NAME.0.cases and
-#       NAME.1.cases
+#   pair NAME TOPOLOGY [again]      starts two guests that share a device, for NAME.0.cases and
+#       NAME.1.cases; again: one guest twice
 #   suites BOX...                   the unit tests of these boxes are in the guests
 #   bring NAME...                   unpacks Debian packages: their programs and libraries are
 #       in the guests that are started then
@@ -64,7 +64,8 @@ suites()
 boot()
 {
     local program list
-    local -a files=(-f "$SO" -f "$BUILD/tidepool" -f "$BUILD/tests/vm/judge")
+    local -a files=(${AGAIN:+-a} -f "$SO" -f "$BUILD/tidepool" -f "$BUILD/tests/vm/judge")
+    files+=(-f "$BUILD/tests/prog_region")
     for program in $3; do
         files+=(-f "$VM/$program.cases")
     done
@@ -175,7 +176,7 @@ rows()
 plain_words()
 {
     said '^tidepool ' | sed -E \
-        -e 's/^tidepool [0-9.]+, Linux [^,]+,/tidepool VERSION, Linux KERNEL,/' \
+        -e 's/^tidepool [0-9.]+, Linux [^, ]+/tidepool VERSION, Linux KERNEL/' \
         -e 's/^( *[0-9]+  [^ ]+ +)[0-9.]+ [KMG]iB +[0-9.]+ [KMG]iB /\1TOTAL FREE /' \
         -e 's/^( *"(version|kernel)": ).*/\1"TEXT",/' \
         -e 's/^( *"(total|free)": ).*/\1NUMBER,/'
@@ -187,16 +188,16 @@ golden()
     plain_words >"$TMP/words"
     [[ ${GOLDEN:-} == write ]] && cp "$TMP/words" "$file"
     if [[ -s $TMP/words ]] && diff "$file" "$TMP/words" >"$TMP/diff"; then
-        ok "$1: what tidepool info says"
+        ok "$1: what tidepool info and doctor say"
     else
-        bad "$1: what tidepool info says" "$TMP/diff"
+        bad "$1: what tidepool info and doctor say" "$TMP/diff"
     fi
 }
 
 guest()
 {
     local name=$1 topology=$2 flavour=${3:-backports} box
-    need "$SO" "$BUILD/tidepool"
+    need "$SO" "$BUILD/tidepool" "$BUILD/tests/prog_region"
     tests/vm/build "$flavour" >"$TMP/built" 2>&1 || cannot "$name" "$TMP/built" $?
     if ! come_up "$topology" "$flavour" "$name" "$VM/$name.list"; then
         bad "$name: the guest did not come up" "$TMP/log"
@@ -213,8 +214,8 @@ guest()
 
 pair()
 {
-    local name=$1 i
-    need "$SO" "$BUILD/tidepool"
+    local name=$1 i AGAIN=${3:-}
+    need "$SO" "$BUILD/tidepool" "$BUILD/tests/prog_region"
     tests/vm/build backports >"$TMP/built" 2>&1 || cannot "$name" "$TMP/built" $?
     for i in 0 1; do
         echo "judge $name.$i.cases" >"$TMP/list.$i"

@@ -60,6 +60,7 @@ START_TEST(asked_about_all_it_is_exact)
     ck_assert_uint_eq(found.asked, SEGMENTS * PER);
     ck_assert_uint_eq(found.resident, SEGMENTS * PER / 4);
     ck_assert_uint_eq(on_nodes(&found), found.resident);
+    ck_assert_uint_eq(found.mapped, 0);
     ck_assert_uint_eq(found.error_permille, 0);
     if (!read_mid(UINT64_MAX, &found))
         return;
@@ -110,10 +111,35 @@ START_TEST(other_tiers_are_other_pages)
 }
 END_TEST
 
+/* All of a memfd has memory; the kernel tells about pages that were touched. */
+START_TEST(shared_memory_is_counted_by_its_mapping)
+{
+    struct tide_source source;
+    struct tide_residency found;
+    ck_assert_int_eq(tide_source_open(&source, "memfd"), 0);
+    tide_segment_start(&source, true);
+    tide_segment_bound((SEGMENTS / 2 + 4) * SMALL, false);
+    ck_assert_int_eq(tide_segment_share(), 0);
+    take_some(PER / 4); /* more than half of it; the rest is near */
+    if (!read_mid(0, &found))
+        return;
+    uint64_t shared = tide_windows[TIDE_KIND_MID].shared / SMALL;
+    ck_assert_uint_ge(shared, SEGMENTS / 2);
+    ck_assert_uint_lt(shared, SEGMENTS);
+    ck_assert_uint_eq(found.asked, SEGMENTS * PER);
+    ck_assert_uint_eq(found.resident, SEGMENTS * PER / 4);
+    ck_assert_uint_eq(found.mapped, shared * (PER - PER / 4));
+}
+END_TEST
+
 int main(void)
 {
-    const TTest *const tests[] = {nothing_in_use_is_nothing,      asked_about_all_it_is_exact,
-                                  a_sample_is_as_good_as_it_says, segments_given_back_do_not_count,
-                                  other_tiers_are_other_pages,    NULL};
+    const TTest *const tests[] = {nothing_in_use_is_nothing,
+                                  asked_about_all_it_is_exact,
+                                  a_sample_is_as_good_as_it_says,
+                                  segments_given_back_do_not_count,
+                                  other_tiers_are_other_pages,
+                                  shared_memory_is_counted_by_its_mapping,
+                                  NULL};
     return unit_main("residency", tests);
 }

@@ -5,7 +5,7 @@ set -u
 . "$(dirname "$0")/lib_vm.sh"
 
 bring sqlite3
-suites source numa topo residency
+suites source numa topo residency region region_heap regions source_file store share
 FILES+=("$VM/work.sql")
 guest numa numa
 finish

@@ -79,6 +79,7 @@ struct tide_window {
     uintptr_t base;
     size_t far;      /* bytes from base that the source has placed; written under the segment
                       * lock, once it is cut short by cap= */
+    size_t shared;   /* bytes from base that are a file's, a memfd's or a device's */
     size_t reserved; /* bytes from base */
     size_t segments; /* committed ones; under the segment lock of the kind */
     size_t next;     /* first one never taken; same lock */

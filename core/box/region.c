@@ -193,6 +193,7 @@ static int region_show(struct tide_region *region, struct tide_region_error *err
     window->shift = TIDE_SHIFT_SMALL;
     window->fail = false;
     window->far = 0;
+    window->shared = region->extent.fd >= 0 ? region->size : 0;
     window->reserved = region->size;
     window->segments = window->next = region->table.segments;
     window->region = region;

@@ -286,12 +286,15 @@ static void json_residency(struct tide_text *text)
 {
     enum { SAMPLE = 4096 };
     struct tide_residency found;
-    if (tide_segment_source()->node < 0 || tide_residency_read(TIDE_TIER_MID, SAMPLE, &found) != 0)
+    const struct tide_source *source = tide_segment_source();
+    if ((source->node < 0 && !source->shared) ||
+        tide_residency_read(TIDE_TIER_MID, SAMPLE, &found) != 0)
         return;
     tide_text_add(text, ",\"mid_residency\":{\"pages\":");
     tide_text_number(text, found.pages, 10);
     json_number(text, "asked", found.asked);
     json_number(text, "resident", found.resident);
+    json_number(text, "mapped", found.mapped);
     json_number(text, "error_permille", found.error_permille);
     tide_text_add(text, ",\"nodes\":{");
     const char *before = "\"";

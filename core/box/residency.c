@@ -22,6 +22,14 @@ struct residency_walk {
     int error;
 };
 
+/* The kernel tells nothing about the pages of a device, and nothing about those of a file
+ * before the first access. That they have memory is known by the mapping. */
+static bool residency_is_mapped(uintptr_t page)
+{
+    const struct tide_window *window = tide_pagemap_find(page + TIDE_LINE);
+    return window != NULL && page - window->base < window->shared;
+}
+
 static void residency_ask(struct residency_walk *walk)
 {
     int node[RESIDENCY_BATCH];
@@ -30,8 +38,10 @@ static void residency_ask(struct residency_walk *walk)
     walk->error = tide_numa_where(walk->page, walk->held, node);
     for (size_t i = 0; i < walk->held && walk->error == 0; i++) {
         walk->out->asked++;
-        if (node[i] < 0)
+        if (node[i] < 0) {
+            walk->out->mapped += residency_is_mapped((uintptr_t)walk->page[i]);
             continue;
+        }
         walk->out->resident++;
         if (node[i] < TIDE_RESIDENCY_NODES)
             walk->out->node[node[i]]++;

@@ -162,6 +162,7 @@ static void segment_place(struct tide_window *window)
     if (segment_mid.shared) {
         TIDE_RELAXED_SET(&window->far, tide_share_lay(&segment_mid, window->kind, window->base,
                                                       window->reserved));
+        window->shared = window->far;
         return;
     }
     /* With full=fail none: a huge page that the kernel splits gives up its parts that hold

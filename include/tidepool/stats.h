@@ -66,6 +66,8 @@ struct tide_residency {
     uint64_t asked;                      /* how many of them the kernel was asked about */
     uint64_t resident;                   /* of these: have memory */
     uint64_t node[TIDE_RESIDENCY_NODES]; /* of these: on node N */
+    uint64_t mapped; /* of those asked about: the kernel tells nothing, but they are in the mapping
+                      * of a file, memfd or device, which has memory for them */
     uint32_t error_permille; /* in 19 of 20 samples a node's share of `asked` is off by at most
                               * so many thousandths (1 / sqrt(asked)); 0: all pages were asked */
 };
