@@ -397,6 +397,17 @@ static void set_word(uint64_t index, uint64_t state, uint64_t length)
 }
 
 /* Every state in which a process can die between two stores of a call. */
+START_TEST(what_another_gives_back_is_found)
+{
+    int64_t first = take(&plot, TIDE_REGION_LENT, SEGMENTS - 2, 1);
+    ck_assert_int_ge(first, 1);
+    ck_assert_int_eq(take(&other, TIDE_REGION_LENT, 1, 2), SEGMENTS - 1);
+    ck_assert_int_eq(take(&other, TIDE_REGION_LENT, 1, 2), -ENOMEM);
+    ck_assert_int_eq(tide_plot_give(&plot, (uint64_t)first, TIDE_REGION_LENT), SEGMENTS - 2);
+    ck_assert_int_eq(take(&other, TIDE_REGION_LENT, SEGMENTS - 2, 3), first);
+}
+END_TEST
+
 START_TEST(calls_that_never_ended_are_swept)
 {
     ck_assert_int_eq(take(&plot, TIDE_REGION_LENT, 4, 1), 1);
@@ -459,6 +470,7 @@ int main(void)
                             only_what_begins_there_is_given_back,
                             the_first_fit_is_taken_up_to_the_last_segment,
                             nobody_gets_what_another_has,
+                            what_another_gives_back_is_found,
                             calls_that_never_ended_are_swept,
                             runs_that_cannot_be_are_not_given_back,
                             heaps_of_others_are_swept_on_demand,

@@ -183,18 +183,29 @@ static uint64_t plot_find(const struct tide_plot *table, uint64_t at, uint64_t c
     return UINT64_MAX;
 }
 
+/* The first of so many free segments, claimed, from the hint on; or UINT64_MAX. */
+static uint64_t plot_take(struct tide_plot *table, uint64_t segments)
+{
+    uint64_t at = plot_find(table, table->hint, 1);
+    if (at != UINT64_MAX)
+        table->hint = at;
+    if (at != UINT64_MAX)
+        at = plot_find(table, at, segments);
+    while (at != UINT64_MAX && !plot_claim(table, at, segments))
+        at = plot_find(table, at + 1, segments);
+    return at;
+}
+
 int64_t tide_plot_take(struct tide_plot *table, const struct tide_plot_wish *wish)
 {
     if (wish->segments == 0 || wish->segments > table->segments - table->heads)
         return -ENOMEM;
     tide_lock_take(&table->lock);
-    uint64_t at = plot_find(table, table->hint, 1);
-    if (at != UINT64_MAX)
-        table->hint = at;
-    if (at != UINT64_MAX)
-        at = plot_find(table, at, wish->segments);
-    while (at != UINT64_MAX && !plot_claim(table, at, wish->segments))
-        at = plot_find(table, at + 1, wish->segments);
+    uint64_t at = plot_take(table, wish->segments);
+    if (at == UINT64_MAX && table->hint > table->heads) {
+        table->hint = table->heads; /* other views have given back, perhaps */
+        at = plot_take(table, wish->segments);
+    }
     if (at != UINT64_MAX)
         plot_fill(table, at, wish);
     tide_lock_drop(&table->lock);

@@ -93,7 +93,7 @@ struct tide_plot {
     struct tide_plot_entry *entry;
     uint64_t segments, heads;
     uint64_t session; /* of this view */
-    uint64_t hint;    /* no free segment below, as far as is known; under lock */
+    uint64_t hint;    /* no free segment below, as far as this view knows; under lock */
 };
 
 /* What a segment is wanted for. */

@@ -169,34 +169,83 @@ static uint64_t taken(unsigned guest, size_t segments)
     return 0;
 }
 
-/* Takes a segment and blocks of a heap, which nobody else has meanwhile. */
-static void work(unsigned me, size_t round)
+/* Blocks of a heap on the region, which nobody else writes to. */
+static void use_heap(unsigned me, size_t round)
 {
     enum { BLOCKS = 6, BLOCK = 9000 };
-    uint64_t offset, mark = (uint64_t)(1 + me) << 32 | round;
     unsigned char *block[BLOCKS];
-    NEED(tide_region_take(region, 1, mark, &offset) == 0, "round %zu: no segment", round);
-    volatile uint64_t *at = (void *)((char *)tide_region_base(region) + offset);
-    *at = mark;
     tide_heap_t *heap = tide_heap_create_on(region);
-    for (int i = 0; i < BLOCKS; i++) {
+    NEED(heap != NULL, "round %zu: no heap", round);
+    for (size_t i = 0; i < BLOCKS; i++) {
         block[i] = tide_heap_malloc(heap, BLOCK);
         NEED(block[i] != NULL, "round %zu: no block", round);
-        memset(block[i], (int)(me * 100 + round + (size_t)i), BLOCK);
+        memset(block[i], letter(me, (unsigned)round, i), BLOCK);
     }
-    for (int i = 0; i < BLOCKS; i++)
+    for (size_t i = 0; i < BLOCKS; i++)
         for (size_t k = 0; k < BLOCK; k += 7)
-            NEED(block[i][k] == (unsigned char)(me * 100 + round + (size_t)i), "round %zu", round);
-    NEED(*at == mark, "round %zu: somebody else has the segment", round);
+            NEED(block[i][k] == letter(me, (unsigned)round, i), "round %zu: changed", round);
     tide_heap_destroy(heap);
+}
+
+/* Takes the two segments that are left, while nobody else has them. */
+static void contend(unsigned me, size_t round)
+{
+    uint64_t offset, mark = (uint64_t)(1 + me) << 32 | round;
+    time_t begin = seconds();
+    int ret;
+    while ((ret = tide_region_take(region, 2, mark, &offset)) == -ENOMEM)
+        NEED(seconds() - begin < PATIENCE, "round %zu: no segments", round);
+    NEED(ret == 0, "round %zu: %d", round, ret);
+    volatile uint64_t *at = (void *)((char *)tide_region_base(region) + offset);
+    *at = mark;
+    at[TIDE_REGION_SEGMENT / sizeof *at] = mark;
+    NEED(*at == mark && at[TIDE_REGION_SEGMENT / sizeof *at] == mark,
+         "round %zu: somebody else has them", round);
     NEED(tide_region_give(region, offset) == 0, "round %zu: not given back", round);
+}
+
+enum { RUNS = 64 };
+
+/* Takes all but two segments that lie side by side; how many runs that were. */
+static size_t take_rest(uint64_t *run)
+{
+    uint64_t hole;
+    size_t count = 0;
+    NEED(tide_region_take(region, 2, 0, &hole) == 0, "not two");
+    for (struct tide_region_info info; (info = about()).largest > 0; count++)
+        NEED(count < RUNS && tide_region_take(region, info.largest, 0, &run[count]) == 0,
+             "no run of %zu segments", (size_t)info.largest);
+    NEED(tide_region_give(region, hole) == 0, "not given");
+    return count;
+}
+
+/* Both at once: heaps, then all but two segments are taken and they are what both want. */
+static void compete(unsigned me, size_t rounds)
+{
+    uint64_t run[RUNS];
+    for (size_t i = 0; i < rounds / 100; i++)
+        use_heap(me, i);
+    reach(me, 3);
+    struct tide_region_info info = about();
+    NEED(info.lent_bytes == 3 * TIDE_REGION_SEGMENT && info.heap_bytes + info.left_bytes == 0 &&
+             info.free_bytes + info.lent_bytes == info.capacity,
+         "lent %zu, free %zu", (size_t)info.lent_bytes, (size_t)info.free_bytes);
+    reach(me, 4);
+    size_t runs = me == 0 ? take_rest(run) : 0;
+    reach(me, 5);
+    for (size_t i = 0; i < rounds; i++)
+        contend(me, i);
+    reach(me, 6);
+    NEED(about().free_bytes == 2 * TIDE_REGION_SEGMENT, "free %zu", (size_t)about().free_bytes);
+    reach(me, 7);
+    while (runs-- > 0)
+        NEED(tide_region_give(region, run[runs]) == 0, "not given");
 }
 
 static void both(char **arguments)
 {
     char source[128];
     unsigned me = (unsigned)guest_number(arguments[1]);
-    size_t rounds = guest_number(arguments[2]);
     snprintf(source, sizeof source, "dax:%s", arguments[0]);
     if (me == 0)
         make(source, 0);
@@ -211,19 +260,13 @@ static void both(char **arguments)
     reach(me, 2);
     taken(0, 1);
     taken(1, 2);
-    for (size_t i = 0; i < rounds; i++)
-        work(me, i);
-    reach(me, 3);
-    info = about();
-    NEED(info.lent_bytes == 3 * TIDE_REGION_SEGMENT && info.heap_bytes + info.left_bytes == 0 &&
-             info.free_bytes + info.lent_bytes == info.capacity,
-         "lent %zu, free %zu", (size_t)info.lent_bytes, (size_t)info.free_bytes);
-    reach(me, 4);
+    compete(me, guest_number(arguments[2]));
+    reach(me, 8);
     if (me == 0) { /* what one took the other may give back */
         NEED(tide_region_give(region, taken(1, 2)) == 0, "not given");
         NEED(tide_region_give(region, taken(0, 1)) == 0, "not given");
     }
-    reach(me, 5);
+    reach(me, 9);
     info = about();
     NEED(info.free_bytes == info.capacity, "free %zu", (size_t)info.free_bytes);
     NEED(tide_region_close(region) == 0, "not closed");
@@ -256,7 +299,7 @@ static void find(char **arguments)
     NEED(tide_region_give(region, taken(0, 3)) == 0, "not given");
     info = about();
     NEED(info.free_bytes == info.capacity, "free %zu", (size_t)info.free_bytes);
-    work(0, 1);
+    use_heap(0, 1);
     NEED(tide_region_close(region) == 0, "not closed");
 }
 
