@@ -26,23 +26,22 @@ void *tide_shelf_take(struct tide_shelf *shelf, enum tide_kind kind, unsigned cl
 void *tide_shelf_put(struct tide_shelf *shelf, const struct tide_page *page, void *block)
 {
     void **row = (void **)shelf_row(shelf, (enum tide_kind)page->kind, page->cls);
-    void *oldest = NULL;
+    void *home = NULL;
     unsigned free = 0;
     if (row == NULL || page->stride > TIDE_SHELF_LARGEST)
         return block;
     while (free < TIDE_SHELF && row[free] != NULL)
         free++;
     if (free == TIDE_SHELF) {
-        oldest = row[0];
-        for (free = 0; free + 1 < TIDE_SHELF; free++)
-            TIDE_RELAXED_SET(&row[free], row[free + 1]);
+        free = shelf->turn++ % TIDE_SHELF;
+        home = row[free];
     } else if (shelf->bytes + page->stride > TIDE_SHELF_BYTES) {
         return block;
     } else {
         shelf->bytes += page->stride;
     }
     TIDE_RELAXED_SET(&row[free], block);
-    return oldest;
+    return home;
 }
 
 bool tide_shelf_holds(const struct tide_shelf *shelf, const struct tide_page *page,
