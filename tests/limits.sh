@@ -132,7 +132,8 @@ change()
 restore()
 {
     local name
-    for name in overcommit_memory max_map_count user_reserve_kbytes overcommit_kbytes; do
+    for name in overcommit_memory max_map_count user_reserve_kbytes overcommit_kbytes \
+        nr_hugepages; do
         [[ -n ${SAVED[$name]:-} ]] && echo "${SAVED[$name]}" >"$VM/$name"
     done
     [[ ${SAVED[overcommit_kbytes]:-1} != 0 ]] ||
@@ -203,7 +204,33 @@ run_map_count()
     restore
 }
 
-trap 'restore; rm -rf "$TMP"' EXIT
+# A region in a file on hugetlbfs: its pages are the alignment, and more than there are is an
+# error when it is made, not a SIGBUS later.
+run_huge_pages()
+{
+    local name='hugetlbfs' dir=$TMP/huge pages
+    wanted "$name" && may_change "$name" || return
+    mkdir "$dir"
+    change nr_hugepages 24
+    pages=$(cat "$VM/nr_hugepages")
+    if ((pages < 24)) || ! mount -t hugetlbfs none "$dir" 2>"$TMP/err"; then
+        skip "$name" "no huge pages or no mount here ($pages pages)"
+        restore
+        return
+    fi
+    verdict "$name: a region" "$PROGS/prog_region" "file:$dir/region"
+    bare env LD_PRELOAD="$SO" "$PROGS/prog_region" "file:$dir/large" $((200 << 20))
+    if [[ ! -e $dir/large ]] && grep -q 'that many bytes: no space is left' "$TMP/out"; then
+        ok "$name: more than there is"
+    else
+        bad "$name: more than there is" "$TMP/out" "$TMP/err"
+    fi
+    rm -f "$dir"/*
+    umount "$dir"
+    restore
+}
+
+trap 'umount "$TMP/huge" 2>/dev/null; restore; rm -rf "$TMP"' EXIT
 trap 'exit 1' INT TERM HUP
 run_shares
 run_threads
@@ -212,4 +239,5 @@ run_locks
 run_filters
 run_commit
 run_map_count
+run_huge_pages
 finish

@@ -124,6 +124,10 @@ static void reject_node(struct decision *decision, const struct machine *machine
 
 static void reject_device(struct decision *decision, const struct dax_device *device)
 {
+    const char *slash = strrchr(decision->mid.path, '/');
+    if (decision->mid.ops == &tide_source_dax && slash != NULL &&
+        strcmp(slash + 1, device->name) == 0)
+        return; /* it was taken */
     if (strcmp(device->mode, "devdax") == 0)
         reject(decision, device->name,
                "a devdax mapping is shared with children after fork: no memory for malloc; as a "
