@@ -13,7 +13,7 @@
 set -u
 . "$(dirname "$0")/lib_real.sh"
 
-COMMITS=1200
+COMMITS=2400
 FILES=100
 
 # The stream for git fast-import. Files of 10 to 190 lines: blobs from 1 to 20 KiB.

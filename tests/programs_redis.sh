@@ -152,7 +152,7 @@ background_save()
     cli served config set rdb-key-save-delay 300 >/dev/null
     cli served bgsave >/dev/null
     proof_tree 'server and BGSAVE child have the library mapped' "$PID" 2
-    served load redis-benchmark -s "$TMP/served.sock" -d 5000 -c 20 -P 4 -n 5000 -r 2000 -q \
+    served load redis-benchmark -s "$TMP/served.sock" -d 5000 -c 100 -P 4 -n 5000 -r 2000 -q \
         -t set,get
     cli served config set rdb-key-save-delay 0 >/dev/null
     if [[ $(cat "$TMP/load.served.status") == 0 ]] &&

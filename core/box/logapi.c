@@ -9,20 +9,45 @@
 #include "box/park.h"
 #include "box/vmem.h"
 
+enum { LOGAPI_THREADS = 256, LOGAPI_PROBES = 16 };
+
 /* --- errors ---------------------------------------------------------------------- */
 
-static _Thread_local struct {
-    const char *what;
-    uint64_t value, low, high;
-} logapi_last;
+/* The last error of each thread, told apart by where its errno is: a thread variable of our own
+ * would take up room that dlopen is short of. A thread that finds no free place takes the place
+ * of another one, whose words may then be mixed with its own. */
+static struct logapi_last {
+    _Atomic(const void *) thread;
+    _Atomic(const char *) what;
+    _Atomic uint64_t value, low, high;
+} logapi_last[LOGAPI_THREADS];
+
+static struct logapi_last *logapi_mine(bool take)
+{
+    const void *me = &errno;
+    size_t first = (size_t)tide_mix((uintptr_t)me);
+    for (size_t i = 0; i < LOGAPI_PROBES; i++) {
+        struct logapi_last *last = &logapi_last[(first + i) % LOGAPI_THREADS];
+        const void *found = atomic_load_explicit(&last->thread, memory_order_relaxed);
+        if (found == me ||
+            (take && found == NULL && atomic_compare_exchange_strong(&last->thread, &found, me)))
+            return last;
+    }
+    if (!take)
+        return NULL;
+    struct logapi_last *last = &logapi_last[first % LOGAPI_THREADS];
+    atomic_store_explicit(&last->thread, me, memory_order_relaxed);
+    return last;
+}
 
 TIDE_COLD int tide_logapi_error(int error, const char *what, uint64_t value, uint64_t low,
                                 uint64_t high)
 {
-    logapi_last.what = what;
-    logapi_last.value = value;
-    logapi_last.low = low;
-    logapi_last.high = high;
+    struct logapi_last *last = logapi_mine(true);
+    atomic_store_explicit(&last->what, what, memory_order_relaxed);
+    atomic_store_explicit(&last->value, value, memory_order_relaxed);
+    atomic_store_explicit(&last->low, low, memory_order_relaxed);
+    atomic_store_explicit(&last->high, high, memory_order_relaxed);
     return error;
 }
 
@@ -30,18 +55,18 @@ TIDE_EXPORT int tide_log_explain(char *buf, size_t len)
 {
     char all[256];
     struct tide_text text = {all, sizeof all, 0};
-    if (logapi_last.what == NULL) {
-        tide_text_add(&text, "no error");
-    } else {
-        tide_text_add(&text, logapi_last.what);
+    const struct logapi_last *last = logapi_mine(false);
+    const char *what = last != NULL ? last->what : NULL;
+    tide_text_add(&text, what != NULL ? what : "no error");
+    if (what != NULL) {
         tide_text_add(&text, ": ");
-        tide_text_number(&text, logapi_last.value, 10);
+        tide_text_number(&text, last->value, 10);
     }
-    if (logapi_last.what != NULL && logapi_last.low <= logapi_last.high) {
+    if (what != NULL && last->low <= last->high) {
         tide_text_add(&text, ", allowed: ");
-        tide_text_number(&text, logapi_last.low, 10);
+        tide_text_number(&text, last->low, 10);
         tide_text_add(&text, " to ");
-        tide_text_number(&text, logapi_last.high, 10);
+        tide_text_number(&text, last->high, 10);
     }
     if (len > 0) {
         size_t part = tide_min(text.len, len - 1);
