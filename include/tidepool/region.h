@@ -18,7 +18,8 @@
  *
  * Threads: every function may be called from any thread at any time, except that nobody
  * may be inside a call on a region that is being closed. Several processes may have one
- * shared region open and take and give segments of it.
+ * shared region open and take and give segments of it, all on one host: the locks that tell
+ * which of them still runs do not reach another host that sees the same device.
  * Fork: a private region is copied, and both sides go on. Of a shared one the child keeps
  * the mapping, which is the same memory, but its handle answers -ESTALE, and its heaps
  * give NULL with errno ESTALE; freeing and closing still work and change nothing for the
