@@ -35,6 +35,7 @@
 #include "box/coh.c"
 #include "box/sizeclass.c"
 #include "box/page.c"
+#include "box/page_budget.c"
 #include "box/remote.c"
 #include "box/shelf.c"
 #include "box/magazine.c"

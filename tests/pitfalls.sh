@@ -117,6 +117,7 @@ run_idle()
     local row part i=0
     local -a rows=() all=('16 2000' '2048 32768' '33000 500000' '16 100000'
         '16 2000 remote' '2048 32768 remote' '33000 500000 remote'
+        '16 2000 threads' '2048 32768 threads' '16 100000 threads' '33000 500000 threads'
         '33000 500000 sparse' '1100000 3000000') jobs=()
     for row in "${all[@]}"; do
         wanted "idle: sizes $row" || continue

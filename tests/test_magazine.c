@@ -4,6 +4,7 @@
  */
 #include "pool_case.h"
 
+#include "box/stat.h"
 #include "box/tiny.h"
 
 enum { MANY = 20000, SMALL = 4 /* a Tiny slot */, GREAT = TIDE_TINY_ALL + 24 /* one of Mid */ };
@@ -277,6 +278,76 @@ START_TEST(a_busy_class_takes_room_from_an_idle_one)
 }
 END_TEST
 
+/* Takes all that is there and fills the magazine again. */
+static void use(unsigned slot)
+{
+    unsigned before = out_count;
+    while (have(slot) > 0)
+        out[out_count++] = take_from(slot);
+    ck_assert(tide_magazine_fill(cache, slot));
+    give_blocks(&heap->pages, out + before, out_count - before);
+    out_count = before;
+}
+
+START_TEST(a_full_grown_magazine_in_use_is_spared)
+{
+    tide_magazine_set_budget((size_t)1 << 30);
+    size_t most = grow(GREAT);
+    ck_assert_uint_eq(grow(GREAT), most);
+    tide_magazine_set_budget(cache->held + 2 * stride_of(GREAT));
+    for (int trip = 0; trip < 50; trip++) {
+        use(GREAT);
+        use(GREAT + 1);
+        ck_assert_uint_eq(capacity(GREAT), most);
+    }
+    for (int trip = 0; trip < 50; trip++)
+        use(GREAT + 1);
+    ck_assert_uint_lt(capacity(GREAT), most); /* idle now */
+    CACHE_MUST_BE_VALID();
+}
+END_TEST
+
+/* The thread freed most of what it had, and much is free: what its magazines keep goes home.
+ * Where it has what it always has, they keep it. */
+START_TEST(magazines_are_emptied_when_memory_ebbs)
+{
+    enum { SLOTS = 12 };
+    bool ebbs = _i == 1;
+    unsigned kept = 0;
+    for (unsigned i = 1; i <= SLOTS; i++)
+        ck_assert(tide_magazine_fill(cache, GREAT + i));
+    for (int i = 0; i < 1500; i++)
+        out[out_count++] = take_from(SMALL);
+    tide_segment_set_retain(4 << 20);
+    tide_stat_touch(512 << 20);
+    TIDE_STAT_ADD(slack, ebbs || _i == 2 ? 64 << 20 : 0);
+    heap->pages.crest = _i == 2 ? heap->pages.live : (uint64_t)256 << 20;
+    while (out_count > 0)
+        give_to(SMALL, out[--out_count]);
+    for (unsigned i = 1; i <= SLOTS; i++)
+        kept += have(GREAT + i) > 0;
+    ck_assert_uint_eq(kept, ebbs ? 0 : SLOTS);
+    CACHE_MUST_BE_VALID();
+    if (ebbs) /* each time, it needs more */
+        ck_assert_uint_lt(heap->pages.crest, 256 << 20);
+}
+END_TEST
+
+START_TEST(a_sweep_empties_the_shelf_too)
+{
+    void *p;
+    ck_assert_uint_eq(take_blocks(&heap->pages, TIDE_KIND_LARGE, 0, &p, 1, NULL), 1);
+    ck_assert_ptr_null(tide_shelf_put(&cache->shelf, page_of(p), p));
+    tide_magazine_sweep(cache);
+    ck_assert_uint_eq(tide_shelf_count(&cache->shelf, TIDE_KIND_LARGE, 0), 1);
+    tide_stat_touch((uint64_t)32 << 30);
+    TIDE_STAT_ADD(slack, (uint64_t)16 << 30);
+    heap->pages.crest = (uint64_t)256 << 20;
+    tide_magazine_sweep(cache);
+    ck_assert_uint_eq(tide_shelf_count(&cache->shelf, TIDE_KIND_LARGE, 0), 0);
+}
+END_TEST
+
 START_TEST(the_option_cache_is_the_budget)
 {
     ck_assert_int_eq(tide_option_set("cache", "64K"), 0);
@@ -408,6 +479,9 @@ int main(void)
     tcase_add_test(group, the_budget_bounds_what_is_held);
     tcase_add_test(group, a_busy_class_takes_room_from_an_idle_one);
     tcase_add_test(group, threads_share_the_budget);
+    tcase_add_test(group, a_full_grown_magazine_in_use_is_spared);
+    tcase_add_loop_test(group, magazines_are_emptied_when_memory_ebbs, 0, 3);
+    tcase_add_test(group, a_sweep_empties_the_shelf_too);
     tcase_add_test(group, the_option_cache_is_the_budget);
     tcase_add_test(group, empty_gives_everything_back);
     tcase_add_test(group, fill_drains_the_inbox_first);

@@ -407,6 +407,9 @@ START_TEST(the_limit_is_the_option_or_a_twentieth_of_the_peak)
     ck_assert_uint_eq(tide_segment_retain_limit(), 1 << 20);
     for (int i = 0; i < 10; i++)
         take(TIDE_KIND_LARGE);
+    ck_assert_uint_eq(tide_segment_retain_limit(), 1 << 20); /* nobody touched that yet */
+    tide_stat_touch(40 << 20);
+    tide_stat_touch(-(UINT64_C(30) << 20));
     ck_assert_uint_eq(tide_segment_retain_limit(), 2 << 20);
     tide_segment_set_retain(0);
     ck_assert_uint_eq(tide_segment_retain_limit(), 2 << 20);
@@ -430,6 +433,25 @@ START_TEST(above_the_budget_the_oldest_go_first)
     }
     ck_assert_uint_eq(TIDE_STAT_GET(decommits), 6);
     ck_assert_uint_eq(TIDE_STAT_GET(decommit_bytes), 6 * SMALL);
+}
+END_TEST
+
+/* What is free in pages takes from the budget, but for a quarter. */
+START_TEST(the_budget_is_shared_with_pages)
+{
+    struct tide_page *page[10];
+    tide_segment_set_retain(8 * SMALL);
+    for (int i = 0; i < 10; i++)
+        page[i] = take_filled(TIDE_KIND_MID, 1);
+    for (int i = 0; i < 6; i++)
+        tide_segment_give(page[i]);
+    ck_assert_uint_eq(TIDE_STAT_GET(retained), 6 * SMALL);
+    TIDE_STAT_ADD(slack, 3 * SMALL);
+    tide_segment_give(page[6]);
+    ck_assert_uint_eq(TIDE_STAT_GET(retained), 5 * SMALL);
+    TIDE_STAT_ADD(slack, 100 * SMALL);
+    tide_segment_give(page[7]);
+    ck_assert_uint_eq(TIDE_STAT_GET(retained), 2 * SMALL);
 }
 END_TEST
 
@@ -537,6 +559,7 @@ int main(void)
                                   use_and_retention_are_counted,
                                   the_limit_is_the_option_or_a_twentieth_of_the_peak,
                                   above_the_budget_the_oldest_go_first,
+                                  the_budget_is_shared_with_pages,
                                   without_a_budget_nothing_stays,
                                   decommitted_ones_are_zero_and_come_after_dirty_ones,
                                   release_keeps_what_it_is_told,

@@ -216,6 +216,7 @@ void *tide_large_map(size_t size, size_t align, uint32_t owner, bool *zeroed)
         large_taken++;
         large_bytes += mapping.size;
         tide_stat_use(mapping.size);
+        tide_stat_touch(mapping.size);
     }
     tide_lock_drop(&large_lock.lock);
     return done ? (void *)mapping.base : NULL;
@@ -238,6 +239,7 @@ static void large_forget(struct tide_mapping *entry)
     large_live--;
     large_bytes -= entry->size;
     TIDE_STAT_SUB(used, entry->size);
+    TIDE_STAT_SUB(touched, entry->size);
     table_remove(entry);
 }
 
@@ -271,6 +273,7 @@ void *tide_large_remap(void *p, size_t size)
         large_live++;
         large_bytes += size;
         tide_stat_use(size);
+        tide_stat_touch(size);
     }
     tide_lock_drop(&large_lock.lock);
     return moved;

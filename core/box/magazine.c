@@ -1,6 +1,8 @@
 /* magazine.c - see magazine.h */
 #include "box/magazine.h"
 
+#include "box/page_budget.h"
+
 enum { LAST_NOTHING, LAST_FILL, LAST_SPILL };
 
 enum {
@@ -11,6 +13,7 @@ enum {
     MAGAZINE_FIRST = 8,              /* what it begins with, */
     MAGAZINE_FIRST_BYTES = 16 << 10, /* or as many blocks as these are, but two */
     MAGAZINE_WARM = 3,               /* turns until a magazine counts as idle */
+    MAGAZINE_SWEPT = 4,              /* that are emptied at a time */
     MAGAZINE_FULL_SHARES = 4         /* threads that have a whole budget each */
 };
 
@@ -151,9 +154,9 @@ static bool magazine_grow(struct tide_cache *cache, unsigned slot)
     size_t cap = (size_t)(magazine->lim - magazine->base);
     size_t more = tide_min(cap, magazine_most(slot) - cap);
     size_t budget = magazine_share();
+    cache->warm[slot] = MAGAZINE_WARM; /* one that cannot grow any more is in use, too */
     if (more == 0)
         return false;
-    cache->warm[slot] = MAGAZINE_WARM;
     if (cache->held + more * stride > budget)
         magazine_shrink_other(cache);
     while (more > 0 && cache->held + more * stride > budget)
@@ -225,6 +228,31 @@ bool tide_magazine_fill(struct tide_cache *cache, unsigned slot)
     return got > 0;
 }
 
+/* Empties the next ones that have something. Lock held. */
+static void magazine_empty_some(struct tide_cache *cache)
+{
+    for (unsigned tries = 0, some = 0; tries < TIDE_SLOTS && some < MAGAZINE_SWEPT; tries++) {
+        unsigned slot = cache->next_sweep++ % TIDE_SLOTS;
+        struct tide_magazine *magazine = tide_cache_magazine(cache, slot);
+        size_t have = (size_t)(magazine->top - magazine->base);
+        if (have > 0) {
+            magazine_give(cache, magazine, have);
+            magazine_lower(cache, slot, 0);
+            some++;
+        }
+    }
+}
+
+void tide_magazine_sweep(struct tide_cache *cache)
+{
+    tide_lock_take(&cache->pages->lock);
+    if (tide_page_is_ebb(cache->pages)) {
+        tide_shelf_empty(&cache->shelf, cache->pages);
+        magazine_empty_some(cache);
+    }
+    tide_lock_drop(&cache->pages->lock);
+}
+
 void tide_magazine_spill(struct tide_cache *cache, unsigned slot)
 {
     struct tide_magazine *magazine = tide_cache_magazine(cache, slot);
@@ -232,7 +260,12 @@ void tide_magazine_spill(struct tide_cache *cache, unsigned slot)
     bool again = cache->last[slot] == LAST_SPILL;
     tide_lock_take(&cache->pages->lock);
     cache->last[slot] = LAST_SPILL;
-    if (again) {
+    bool ebb = tide_page_is_ebb(cache->pages);
+    if (ebb)
+        magazine_empty_some(cache);
+    if (magazine->top < magazine->lim) {
+        /* it was its own turn */
+    } else if (again || ebb) {
         /* Blocks only come: keeping them would only keep them from their pages. */
         magazine_give(cache, magazine, cap - cap / 4);
         magazine_lower(cache, slot, cap / 2);

@@ -67,6 +67,7 @@ struct tide_cache {
     uint64_t held;              /* bytes of capacity above the first ones */
     uint8_t last[TIDE_SLOTS];   /* what happened last: nothing, a fill, a spill */
     uint8_t warm[TIDE_SLOTS];   /* turns of next_shrink that the magazine is spared */
+    uint32_t next_sweep;        /* what is emptied next while too much is free */
     struct tide_shelf shelf;    /* of classes without magazines */
 } __attribute__((aligned(TIDE_LINE)));
 
@@ -89,6 +90,10 @@ bool tide_magazine_fill(struct tide_cache *cache, unsigned slot);
 
 /* Makes room in a full magazine: a larger capacity, or its older blocks go back. */
 void tide_magazine_spill(struct tide_cache *cache, unsigned slot);
+
+/* While more memory is free than may stay, and this thread frees: gives back what one of its
+ * magazines has, or the shelf, in turn. They would keep it while the thread sleeps. */
+void tide_magazine_sweep(struct tide_cache *cache);
 
 /* Gives all blocks back and returns to the first capacities. */
 void tide_magazine_empty(struct tide_cache *cache);

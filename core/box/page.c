@@ -3,6 +3,7 @@
 
 #include "box/diag.h"
 #include "box/key.h"
+#include "box/page_budget.h"
 #include "box/region.h"
 #include "box/segment.h"
 #include "box/stat.h"
@@ -178,24 +179,18 @@ static size_t page_resident(struct tide_page *page)
     return (size_t)count * page->stride;
 }
 
-/* The page has no block out any more: it goes back to where segments come from. These and what
- * is free in the owner's pages share one budget. A quarter is always left for segments: one that
- * comes and goes at the edge shall not be purged each time. */
+/* The page has no block out any more: it goes back to where segments come from. */
 static void page_close(struct tide_pages *pages, struct tide_page *page)
 {
     page_bin(pages, page)->pages--;
     pages->slack -= page->slack;
     page->dirty = (uint32_t)tide_max(page->dirty, page_resident(page));
     page->slack = 0;
-    if (TIDE_UNLIKELY(tide_page_window(page)->region != NULL)) {
+    tide_page_tell(pages, false);
+    if (TIDE_LIKELY(tide_page_window(page)->region == NULL))
+        tide_segment_give(page);
+    else
         tide_region_page_give(page);
-        return;
-    }
-    tide_segment_give(page);
-    size_t limit = tide_segment_retain_limit();
-    size_t keep = tide_max(limit - tide_min(pages->slack, limit), limit / 4);
-    if (TIDE_STAT_GET(retained) > keep)
-        tide_segment_release(keep);
 }
 
 void tide_page_destroy(struct tide_pages *pages)
@@ -214,7 +209,8 @@ void tide_page_destroy(struct tide_pages *pages)
             bin->used = 0;
         }
     }
-    pages->live = pages->high = 0;
+    pages->live = pages->high = pages->crest = 0;
+    tide_page_tell(pages, true);
 }
 
 /* --- taking blocks ---------------------------------------------------------- */
@@ -376,8 +372,9 @@ unsigned tide_page_refill(struct tide_pages *pages, enum tide_kind kind, unsigne
     bin->used += got;
     bin->taken += got;
     pages->live += (uint64_t)got * tide_sizeclass_stride(kind, cls);
-    if (pages->live > pages->high)
-        pages->high = pages->live;
+    pages->high = tide_max(pages->high, pages->live);
+    pages->crest = tide_max(pages->crest, pages->live);
+    tide_page_tell(pages, false);
     return got;
 }
 
@@ -409,6 +406,7 @@ void *tide_page_take_run(struct tide_pages *pages, size_t size)
     bin->taken++;
     pages->live += page->stride;
     pages->high = tide_max(pages->high, pages->live);
+    pages->crest = tide_max(pages->crest, pages->live);
     return (void *)tide_page_base(page);
 }
 
@@ -477,15 +475,6 @@ static bool page_canary_ok(const struct tide_page *page, const void *p)
     return ((const uint64_t *)p)[-1] == tide_key_canary(p);
 }
 
-/* Does the owner hold more free memory than the budget, and less live memory than it
- * once had by as much? Where blocks come and go at the same pace, free blocks are about
- * to be used again, and giving their memory back would only bring it in anew. */
-static bool page_over_budget(const struct tide_pages *pages)
-{
-    size_t limit = tide_segment_retain_limit();
-    return pages->high - pages->live > limit && pages->slack + TIDE_STAT_GET(retained) > limit;
-}
-
 static void page_lower_high(struct tide_pages *pages, uint64_t bytes)
 {
     pages->high -= tide_min(bytes, pages->high - pages->live);
@@ -515,7 +504,7 @@ static void page_put(struct tide_pages *pages, struct tide_page *page, unsigned 
     }
     if (TIDE_LIKELY(page->kind != TIDE_KIND_LARGE && page->used > page->purge_at))
         return;
-    if (!page_over_budget(pages))
+    if (!tide_page_is_over(pages))
         return;
     uint64_t before = pages->slack;
     if (page->kind == TIDE_KIND_LARGE) {
@@ -524,6 +513,7 @@ static void page_put(struct tide_pages *pages, struct tide_page *page, unsigned 
         tide_page_purge(pages, page);
         page->purge_at = page->used / 2;
     }
+    tide_page_purge_next(pages);
     page_lower_high(pages, before - pages->slack);
 }
 
@@ -597,4 +587,5 @@ void tide_page_flush(struct tide_pages *pages, void *const *blocks, unsigned n, 
         }
         page_put(pages, page, (unsigned)index);
     }
+    tide_page_tell(pages, false);
 }

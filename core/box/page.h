@@ -42,9 +42,12 @@ struct tide_pages {
     uint32_t owner;  /* id | generation << 16; written under the lock, read by all */
     uint64_t births; /* how many owners this was: never repeats, as generations do */
     struct tide_lock lock __attribute__((aligned(2 * TIDE_LINE)));
-    uint64_t slack;
+    uint64_t slack;             /* bytes of its pages that are free and may be resident */
     uint64_t live;              /* bytes of the blocks that are out */
     uint64_t high;              /* live's highest value, less what was purged since */
+    uint64_t crest;             /* the same, but lowered little by little */
+    uint32_t next_purge;        /* where tide_page_purge_next looks next */
+    uint64_t told, told_live;   /* slack and live as the statistics of all owners have them */
     struct tide_region *region; /* all memory comes from there; NULL: from segment */
     uint64_t number;            /* of the heap in its region */
     struct tide_bin bin[TIDE_KINDS][TIDE_CLASSES_MAX];

@@ -60,7 +60,7 @@ static void remote_bring_home(struct tide_pages *pages, struct tide_batch *batch
 {
     unsigned kept = 0;
     for (uint32_t i = 0; i < batch->count; i++) /* the words were written by another core */
-        tide_cpu_prefetch((char *)batch->block[i] - 8);
+        tide_cpu_prefetch(batch->block[i]);
     for (uint32_t i = 0; i < batch->count; i++) {
         void *block = batch->block[i];
         if (tide_page_arrive(pages, block) && (accept == NULL || !accept(context, block)))

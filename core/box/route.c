@@ -297,6 +297,8 @@ static void route_free_live(const struct route_visit *visit, const struct tide_b
         void *home = own ? tide_shelf_put(&visit->cache->shelf, block->page, p) : p;
         if (home != NULL)
             tide_remote_give(block->owner, home);
+        if (home != NULL && own)
+            tide_magazine_sweep(visit->cache);
         return;
     }
     if (block->kind == TIDE_KIND_TINY)

@@ -564,6 +564,8 @@ static size_t segment_clean_list(struct tide_page *page)
 void tide_segment_give(struct tide_page *page)
 {
     struct segment_pool *pool = &segment_pool[page->kind];
+    size_t limit = tide_segment_retain_limit();
+    size_t keep = tide_max(limit - tide_min(TIDE_STAT_GET(slack), limit), limit / 4);
     atomic_store_explicit(&page->owner, 0, memory_order_relaxed);
     TIDE_STAT_SUB(used, (size_t)1 << segment_shape[page->kind].shift);
     segment_count_mid(page, false);
@@ -574,7 +576,7 @@ void tide_segment_give(struct tide_page *page)
     *(pool->dirty != NULL ? &pool->dirty->prev : &pool->oldest) = page;
     pool->dirty = page;
     TIDE_STAT_ADD(retained, page->dirty);
-    while (pool->oldest != NULL && TIDE_STAT_GET(retained) > tide_segment_retain_limit())
+    while (pool->oldest != NULL && TIDE_STAT_GET(retained) > keep)
         segment_evict(pool);
     tide_lock_drop(&pool->lock);
 }

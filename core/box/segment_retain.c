@@ -16,5 +16,5 @@ size_t tide_segment_retain_limit(void)
 {
     size_t least = atomic_load_explicit(&segment_retain, memory_order_relaxed);
     size_t more = tide_min(TIDE_STAT_GET(regret) / 8, least);
-    return tide_max(least + more, TIDE_STAT_GET(peak) / 20);
+    return tide_max(least + more, TIDE_STAT_GET(most) / 20);
 }

@@ -19,6 +19,9 @@
     X(decommits)      /* ranges given back to the system */                                        \
     X(decommit_bytes) /* their bytes */                                                            \
     X(retained)       /* gauge: bytes free, resident and kept for reuse */                         \
+    X(slack)          /* gauge: bytes free in the pages of all heaps, nearly (see page.h) */       \
+    X(touched)        /* gauge: bytes of blocks and of free ones in pages, nearly; of mappings */  \
+    X(most)           /* the most that was */                                                      \
     X(peak)           /* the most bytes ever in use by segments and mappings */                    \
     X(used)           /* gauge: bytes in use by segments and mappings */                           \
     X(regret)         /* bytes given back under the budget and needed again */                     \
@@ -46,5 +49,8 @@ extern struct tide_stat tide_stat;
 
 /* Adds to `used` and raises `peak` to it. */
 void tide_stat_use(size_t bytes);
+
+/* Adds to `touched` (modulo 2^64) and raises `most` to it. */
+void tide_stat_touch(uint64_t bytes);
 
 #endif

@@ -4,13 +4,6 @@
 #include <stdarg.h>
 #include <string.h>
 
-static const struct flag doctor_flags[] = {
-    {"json", FLAG_PLAIN, false, 0},  {"help", FLAG_PLAIN, false, 0}, {"mems", FLAG_VALUE, false, 0},
-    {"probe", FLAG_PLAIN, false, 0}, {"sysfs", FLAG_VALUE, true, 0}, /* instead of /sys: tests */
-    {"root", FLAG_VALUE, true, 0}};                                  /* a machine of files: tests */
-
-enum { DOCTOR_FLAGS = sizeof doctor_flags / sizeof doctor_flags[0] };
-
 static void doctor_help(void)
 {
     fputs(
@@ -79,38 +72,11 @@ static void doctor_look(struct doctor *doctor)
 static int doctor_run(int argc, char **argv)
 {
     static struct doctor doctor;
-    struct flags flags = {"doctor", doctor_flags, DOCTOR_FLAGS, argv + 1, NULL};
-    struct machine_where where = {.command = "doctor"};
-    bool json = false, probe = false;
-    int flag;
+    bool json = false;
+    int code = info_begin(&doctor.info, argv, "doctor", doctor_help, &json);
     (void)argc;
-    while ((flag = flags_next(&flags)) >= 0) {
-        if (flag == 1) {
-            doctor_help();
-            return EXIT_DONE;
-        }
-        if (flag == 0)
-            json = true;
-        else if (flag == 2)
-            where.mems = flags.value;
-        else if (flag == 3)
-            probe = true;
-        else if (flag == 4)
-            where.sysfs = flags.value;
-        else if (flag == 5)
-            where.root = flags.value;
-    }
-    if (flag == FLAGS_BAD)
-        return EXIT_USAGE;
-    if (*flags.at != NULL) {
-        complain("doctor", "unexpected argument '%s'", *flags.at);
-        return EXIT_USAGE;
-    }
-    if (!machine_read(&doctor.info.machine, &where))
-        return EXIT_USAGE;
-    info_collect(&doctor.info);
-    if (probe && !info_probe(&doctor.info, "doctor"))
-        return EXIT_USAGE;
+    if (code >= 0)
+        return code;
     doctor_look(&doctor);
     if (json)
         doctor_json(&doctor);

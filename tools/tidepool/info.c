@@ -34,7 +34,7 @@ static void info_help(void)
           stdout);
 }
 
-void info_collect(struct info *info)
+static void info_collect(struct info *info)
 {
     tide_source_sysfs = info->machine.sys;
     info->options = settings_environment();
@@ -46,7 +46,7 @@ void info_collect(struct info *info)
     decide(&info->decision, &info->settings, &info->machine);
 }
 
-bool info_probe(struct info *info, const char *command)
+static bool info_probe(struct info *info, const char *command)
 {
     if (!info->machine.fake) {
         probe_nodes(&info->machine, info->probe);
@@ -56,21 +56,19 @@ bool info_probe(struct info *info, const char *command)
     return false;
 }
 
-static int info_run(int argc, char **argv)
+int info_begin(struct info *info, char **argv, const char *command, void (*help)(void), bool *json)
 {
-    static struct info info;
-    struct flags flags = {"info", info_flags, INFO_FLAGS, argv + 1, NULL};
-    struct machine_where where = {.command = "info"};
-    bool json = false, probe = false;
+    struct flags flags = {command, info_flags, INFO_FLAGS, argv + 1, NULL};
+    struct machine_where where = {.command = command};
+    bool probe = false;
     int flag;
-    (void)argc;
     while ((flag = flags_next(&flags)) >= 0) {
         if (flag == 1) {
-            info_help();
+            help();
             return EXIT_DONE;
         }
         if (flag == 0)
-            json = true;
+            *json = true;
         else if (flag == 2)
             where.mems = flags.value;
         else if (flag == 3)
@@ -83,14 +81,23 @@ static int info_run(int argc, char **argv)
     if (flag == FLAGS_BAD)
         return EXIT_USAGE;
     if (*flags.at != NULL) {
-        complain("info", "unexpected argument '%s'", *flags.at);
+        complain(command, "unexpected argument '%s'", *flags.at);
         return EXIT_USAGE;
     }
-    if (!machine_read(&info.machine, &where))
+    if (!machine_read(&info->machine, &where))
         return EXIT_USAGE;
-    info_collect(&info);
-    if (probe && !info_probe(&info, "info"))
-        return EXIT_USAGE;
+    info_collect(info);
+    return probe && !info_probe(info, command) ? EXIT_USAGE : -1;
+}
+
+static int info_run(int argc, char **argv)
+{
+    static struct info info;
+    bool json = false;
+    int code = info_begin(&info, argv, "info", info_help, &json);
+    (void)argc;
+    if (code >= 0)
+        return code;
     if (json)
         info_json(&info);
     else

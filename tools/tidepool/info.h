@@ -16,11 +16,9 @@ struct info {
     struct probe probe[TIDE_TOPO_NODES]; /* by machine.node; asked: --probe */
 };
 
-/* Fills in the rest for the machine that was read, from the environment. */
-void info_collect(struct info *info);
-
-/* Measures the nodes; false after a complaint: the machine is made up. */
-bool info_probe(struct info *info, const char *command);
+/* Reads the flags of `info` or `doctor`, the machine and the environment, and probes if asked.
+ * Below 0: go on, *json tells in which form; else the command's exit code. */
+int info_begin(struct info *info, char **argv, const char *command, void (*help)(void), bool *json);
 
 void info_text(const struct info *info);
 void info_json(const struct info *info);
