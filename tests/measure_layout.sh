@@ -13,7 +13,7 @@ test_library()
     expect 'the library is as declared' 0 out '^verdict: as declared' "$VERIFY" --csv \
         "$TMP/layout.csv" "$SO"
     has 'the map tells lines and writers' \
-        'line   69  byte   8832 .* inbox!  *written by all  *inbox$'
+        'line   70  byte   8960 .* inbox!  *written by all  *inbox$'
     has 'the CSV has them' '^tide_pages,inbox,8832,8,69,128,inbox!,all$' "$TMP/layout.csv"
     units 'its columns tell their units' "$TMP/layout.csv"
 }
