@@ -5,7 +5,7 @@
 #include "box/stat.h"
 
 enum {
-    PAGE_TELL = 64 << 10, /* bytes that the statistic may be behind, per owner */
+    PAGE_TELL = 256 << 10, /* bytes that the statistic may be behind, per owner */
     PAGE_SHARE = 128 << 10,
     PAGE_SOME = 8,
     PAGE_LITTLE = 8 /* budgets */
@@ -16,15 +16,17 @@ static bool page_budget_moved(uint64_t change) /* modulo 2^64 */
     return change + PAGE_TELL > 2 * PAGE_TELL;
 }
 
+/* Where blocks only change between live and free, `touched` stays as it is. */
 void tide_page_tell(struct tide_pages *pages, bool exact)
 {
     uint64_t slack = pages->slack - pages->told, live = pages->live - pages->told_live;
     if (pages->region != NULL)
         return;
-    if (!exact && !page_budget_moved(slack) && !page_budget_moved(live))
+    if (!exact && !page_budget_moved(slack) && !page_budget_moved(slack + live))
         return;
     TIDE_STAT_ADD(slack, slack);
-    tide_stat_touch(slack + live);
+    if (slack + live != 0)
+        tide_stat_touch(slack + live);
     pages->told = pages->slack;
     pages->told_live = pages->live;
 }

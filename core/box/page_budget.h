@@ -3,7 +3,7 @@
  *
  * owns:      the sums over all owners: statistics slack, touched, most
  * threads:   everything of one struct tide_pages under its lock
- * invariant: the sums are behind each owner by at most 64 KiB after refill and flush
+ * invariant: the sums are behind each owner by at most 256 KiB after refill and flush
  * uses:      page, segment, stat
  * used by:   page, magazine
  * not here:  what segments keep (segment)
@@ -22,7 +22,7 @@ bool tide_page_is_over(const struct tide_pages *pages);
  * its next allocations shall go home. Each yes makes the next one need more. Lock held. */
 bool tide_page_is_ebb(struct tide_pages *pages);
 
-/* Counts the owner's slack and live bytes in the statistics if they changed by more than 64 KiB,
+/* Counts the owner's slack and live bytes in the statistics if they changed by more than 256 KiB,
  * or in any case (exact). Lock held. */
 void tide_page_tell(struct tide_pages *pages, bool exact);
 
