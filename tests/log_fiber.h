@@ -35,6 +35,7 @@ static struct {
     ucontext_t home;
     int count, current;
     uint64_t points, most; /* a run that takes more points than `most` does not end */
+    uint64_t stop;         /* at this point all fibers are gone, as if killed; 0: never */
     uint64_t random;
     bool exhaustive;
     struct fiber_choice trace[FIBER_TRACE];
@@ -100,7 +101,8 @@ static inline int fiber_choose_next(bool must)
 
 static inline void fiber_go(bool must)
 {
-    fibers.points++;
+    if (++fibers.points == fibers.stop)
+        setcontext(&fibers.home);
     UNIT_HOLD(fibers.points < fibers.most, "no end after %llu points",
               (unsigned long long)fibers.points);
     fiber_switch(fibers.exhaustive ? fiber_choose_next(must) : fiber_choose_by_seed(must));

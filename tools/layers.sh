@@ -16,7 +16,7 @@ BUILD=${BUILD:-build}
 
 # The boxes that may enter the kernel: nobody else includes box/sys.h or has a
 # system call instruction of its own.
-SYS_USERS=' sys vmem numa file clock lock park store '
+SYS_USERS=' sys vmem numa file clock lock park store owner '
 
 # Functions that only touch the bytes they are given, or errno. Compilers emit
 # calls to some of them unasked.

@@ -38,13 +38,13 @@
  *   head.bells              sleepers (RMW)                       wakers
  *   head.mutex, contention  sessions in their mutex form (RMW)   stat
  *   broker.claim            producers (RMW)                      the same, stat
- *   broker.released         who holds head.trimmer               producers
+ *   broker.released         who holds head.trimmer               producers, repair
  *   broker.scanned          who holds broker.scanner             stat
  *   broker.scanner          RMW                                  the same
  *   producer                its handle                           repair, stat
  *   reader.cursor           its handle                           trim, stat
  *   reader.fate             who detaches it                      its handle
- *   session.own             who holds session.door               clients
+ *   session.own             who holds session.door               clients, repair
  *   session.door            RMW                                  the same
  *   hold                    who holds session.door               the same
  *   link                    who hands the slot over, once        who holds session.door
@@ -201,9 +201,11 @@ struct tide_layout_broker {
      * in one word, the index on top; whole again with `released`. */
     _Atomic uint64_t claim;
     uint64_t pad0[31];
-    /* What those who trim write: slots and granules below are free. The granule first. */
-    _Atomic uint64_t released_slot, released_granule;
-    uint64_t pad1[30];
+    /* What those who trim write: slots and granules below are free. The granule first, and
+     * before both of them `releasing`: slots below that are free, too, unless they have a place
+     * that is not trimmed; repair finishes what was begun. */
+    _Atomic uint64_t released_slot, released_granule, releasing;
+    uint64_t pad1[29];
     /* What the sequencer writes: slots below were looked at. */
     _Atomic uint64_t scanned;
     uint64_t pad2[15];
@@ -213,6 +215,7 @@ struct tide_layout_broker {
 _Static_assert(offsetof(struct tide_layout_broker, claim) == 0, "claim");
 _Static_assert(offsetof(struct tide_layout_broker, released_slot) == 256, "released_slot");
 _Static_assert(offsetof(struct tide_layout_broker, released_granule) == 264, "released_granule");
+_Static_assert(offsetof(struct tide_layout_broker, releasing) == 272, "releasing");
 _Static_assert(offsetof(struct tide_layout_broker, scanned) == 512, "scanned");
 _Static_assert(offsetof(struct tide_layout_broker, scanner) == 640, "scanner");
 _Static_assert(sizeof(struct tide_layout_broker) == 768, "size");
@@ -256,12 +259,17 @@ struct tide_layout_session {
     _Atomic uint64_t state;         /* enum tide_layout_state */
     _Atomic uint64_t held;          /* batches that wait for their predecessors */
     _Atomic uint64_t late, refused; /* dropped: number below `expected`; epoch or window wrong */
-    uint64_t pad0[10];
+    /* The batch that is being given its place: its number plus 1, and before that its slot, see
+     * tide_layout_mark(). Behind `expected` the place is known to have been given. */
+    _Atomic uint64_t placing, placing_at;
+    uint64_t pad0[8];
     /* The door: 0 open, 1 held, else held and the slot on top of the list handed over. */
     _Atomic uint64_t door;
     uint64_t pad1[15];
 };
 _Static_assert(offsetof(struct tide_layout_session, epoch) == 8, "epoch");
+_Static_assert(offsetof(struct tide_layout_session, placing) == 48, "placing");
+_Static_assert(offsetof(struct tide_layout_session, placing_at) == 56, "placing_at");
 _Static_assert(offsetof(struct tide_layout_session, door) == 128, "door");
 _Static_assert(sizeof(struct tide_layout_session) == 256, "size");
 
@@ -338,6 +346,18 @@ _Static_assert(sizeof(struct tide_layout_frame) == TIDE_LAYOUT_FRAME, "size");
 TIDE_INLINE uint64_t tide_layout_ref(uint32_t broker, uint64_t position)
 {
     return ((uint64_t)broker + 1) << 32 | position;
+}
+
+/* A slot named by its broker and the low 48 bits of its index. */
+TIDE_INLINE uint64_t tide_layout_mark(uint32_t broker, uint64_t index)
+{
+    return (uint64_t)broker << 48 | (index & ((UINT64_C(1) << 48) - 1));
+}
+
+/* How far the index of a mark is above `near`; below it: negative. */
+TIDE_INLINE int64_t tide_layout_above(uint64_t mark, uint64_t near)
+{
+    return (int64_t)((mark - near) << 16) >> 16;
 }
 
 /* The counter that has these low 32 bits and is at most 2^32 - 1 above `near`. */

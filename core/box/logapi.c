@@ -58,7 +58,7 @@ TIDE_EXPORT int tide_log_explain(char *buf, size_t len)
     const struct logapi_last *last = logapi_mine(false);
     const char *what = last != NULL ? last->what : NULL;
     tide_text_add(&text, what != NULL ? what : "no error");
-    if (what != NULL) {
+    if (what != NULL && last->low != TIDE_LOGAPI_WORDS) {
         tide_text_add(&text, ": ");
         tide_text_number(&text, last->value, 10);
     }
@@ -160,7 +160,7 @@ int tide_logapi_wait(struct tide_logapi_wait *wait)
 
 /* --- create and close ----------------------------------------------------------------- */
 
-static int logapi_plan(struct tide_layout_head *plan, const struct tide_log_options *options)
+int tide_logapi_plan(struct tide_layout_head *plan, const struct tide_log_options *options)
 {
     static const struct tide_log_options initial = TIDE_LOG_OPTIONS;
     struct tide_layout_fault fault = {NULL, 0, 0, 0};
@@ -192,43 +192,57 @@ static int logapi_plan(struct tide_layout_head *plan, const struct tide_log_opti
 TIDE_EXPORT int64_t tide_log_size(const struct tide_log_options *options)
 {
     struct tide_layout_head plan;
-    int error = logapi_plan(&plan, options);
+    int error = tide_logapi_plan(&plan, options);
     return error != 0 ? error : (int64_t)plan.size;
+}
+
+int tide_logapi_format(tide_log_t *log, void *base, const struct tide_layout_head *plan,
+                       bool zeroed)
+{
+    struct tide_layout_fault fault = {NULL, 0, 0, 0};
+    uint8_t id[16];
+    if (!tide_file_random(id, sizeof id))
+        memcpy(id, &(uint64_t[2]){tide_clock_now(), (uintptr_t)base}, sizeof id);
+    tide_logmap_format(base, plan, id, zeroed);
+    if (tide_logmap_open(&log->map, base, plan->size, &fault))
+        return 0;
+    return tide_logapi_error(-EINVAL, fault.what, fault.value, fault.low, fault.high);
 }
 
 static int logapi_make(tide_log_t *log, const struct tide_layout_head *plan)
 {
-    struct tide_layout_fault fault = {NULL, 0, 0, 0};
-    uint8_t id[16];
     void *base = tide_vmem_map(plan->size);
     if (base == NULL)
         return tide_logapi_error(-ENOMEM, "no memory for bytes of a log", plan->size, 1, 0);
-    if (!tide_file_random(id, sizeof id))
-        memcpy(id, &(uint64_t[2]){tide_clock_now(), (uintptr_t)base}, sizeof id);
-    tide_logmap_format(base, plan, id, true);
-    if (!tide_logmap_open(&log->map, base, plan->size, &fault)) {
+    int error = tide_logapi_format(log, base, plan, true);
+    if (error != 0)
         tide_vmem_unmap(base, plan->size);
-        return tide_logapi_error(-EINVAL, fault.what, fault.value, fault.low, fault.high);
-    }
+    return error;
+}
+
+int tide_logapi_new(tide_log_t **out)
+{
+    tide_log_t *log = tide_logapi_handle(sizeof *log);
+    if (log == NULL)
+        return tide_logapi_error(-ENOMEM, "no memory for bytes of a handle", sizeof *log, 1, 0);
+    tide_park_ready();
+    log->process = (uint64_t)tide_file_pid();
+    log->magic = TIDE_LOGAPI_LOG;
+    *out = log;
     return 0;
 }
 
 TIDE_EXPORT int tide_log_create(tide_log_t **out, const struct tide_log_options *options)
 {
     struct tide_layout_head plan;
-    int error = logapi_plan(&plan, options);
-    if (error != 0)
+    tide_log_t *log;
+    int error = tide_logapi_plan(&plan, options);
+    if (error != 0 || (error = tide_logapi_new(&log)) != 0)
         return error;
-    tide_log_t *log = tide_logapi_handle(sizeof *log);
-    if (log == NULL)
-        return tide_logapi_error(-ENOMEM, "no memory for bytes of a handle", sizeof *log, 1, 0);
     if ((error = logapi_make(log, &plan)) != 0) {
         tide_logapi_drop(log, sizeof *log);
         return error;
     }
-    tide_park_ready();
-    log->process = (uint64_t)tide_file_pid();
-    log->magic = TIDE_LOGAPI_LOG;
     *out = log;
     return 0;
 }
@@ -251,11 +265,15 @@ TIDE_EXPORT int tide_log_close(tide_log_t *log)
     uint32_t handles = atomic_load_explicit(&log->handles, memory_order_acquire);
     if (handles != 0)
         return tide_logapi_error(-EBUSY, "clients and readers that are open", handles, 0, 0);
+    int error = 0;
     logapi_stop_threads(log);
     log->magic = 0;
-    tide_vmem_unmap(log->map.base, log->map.size);
+    if (log->region != NULL)
+        error = tide_logapi_leave(log);
+    else
+        tide_vmem_unmap(log->map.base, log->map.size);
     tide_logapi_drop(log, sizeof *log);
-    return 0;
+    return error;
 }
 
 /* --- the sequencer ----------------------------------------------------------------------- */

@@ -4,7 +4,7 @@
  * owns:      the handles, the threads that step the sequencer, the last error of a thread
  * threads:   as log.h says
  * invariant: a handle's magic is right while it is open, and 0 in a child process
- * uses:      broker, seq, sub, park, vmem, file, clock
+ * uses:      broker, seq, sub, mend, durable, logroom, park, vmem, file, clock
  * used by:   programs, the command
  * not here:  what the log does (the boxes above)
  * test:      tests/test_logapi.c
@@ -18,12 +18,16 @@
 
 #include "box/broker.h"
 #include "box/cpu.h"
+#include "box/durable.h"
+#include "box/logroom.h"
 #include "box/seq.h"
 #include "box/sub.h"
 
 #define TIDE_LOGAPI_LOG UINT64_C(0x676f6c2064616572)
 #define TIDE_LOGAPI_CLIENT UINT64_C(0x746e65696c63206c)
 #define TIDE_LOGAPI_READER UINT64_C(0x726564616572206c)
+
+#define TIDE_LOGAPI_WORDS UINT64_MAX
 
 enum { TIDE_LOGAPI_THREADS = 32 };
 
@@ -32,7 +36,10 @@ struct tide_log {
     uint64_t magic;
     struct tide_logmap map;
     uint64_t process;
-    _Atomic uint32_t handles; /* clients and readers that are open */
+    struct tide_region *region; /* that its memory is in; NULL: of its own */
+    struct tide_durable durable;
+    struct tide_layout_bell synced; /* for those who wait for `durable` */
+    _Atomic uint32_t handles;       /* clients and readers that are open */
     _Atomic uint32_t stop;
     struct tide_lock lock; /* guards threads */
     uint32_t threads;
@@ -47,6 +54,9 @@ struct tide_log_client {
     uint64_t magic;
     tide_log_t *log;
     struct tide_broker broker;
+    unsigned ack;    /* enum tide_log_ack */
+    int64_t timeout; /* of the append or claim that is under way */
+    uint64_t end;    /* of it, once it is known */
 };
 
 struct tide_log_reader {
@@ -78,11 +88,31 @@ TIDE_INLINE void tide_logapi_ring(struct tide_layout_bell *bell)
         tide_logapi_wake_slow(bell);
 }
 
-/* Notes the error for tide_log_explain, and returns it. low > high: no range. */
+/* Notes the error for tide_log_explain, and returns it. low > high: no range; low ==
+ * TIDE_LOGAPI_WORDS: no value either. */
 int tide_logapi_error(int error, const char *what, uint64_t value, uint64_t low, uint64_t high);
 
 /* A zeroed handle, or NULL. */
 void *tide_logapi_handle(size_t size);
 void tide_logapi_drop(void *handle, size_t size);
+
+/* The steps of making a log: what is asked for, a handle, the format. */
+int tide_logapi_plan(struct tide_layout_head *plan, const struct tide_log_options *options);
+int tide_logapi_new(tide_log_t **out);
+int tide_logapi_format(tide_log_t *log, void *base, const struct tide_layout_head *plan,
+                       bool zeroed);
+
+/* Ends the use of a log that is in a region; it stays there. 0, or an error of its medium. */
+int tide_logapi_leave(tide_log_t *log);
+
+/* May clients of this log ask for such acknowledgements (enum tide_log_ack)? 0 or an error. */
+int tide_logapi_check_ack(const tide_log_t *log, unsigned ack);
+
+/* Waits until the batch, which went to this broker, is acknowledged as the client asks for. */
+int tide_logapi_ack(tide_log_client_t *client, const struct tide_broker_result *result,
+                    uint32_t broker, int64_t timeout);
+
+/* The time that is left of a time-out; *end: when it is over, 0 before the first call. */
+int64_t tide_logapi_left(uint64_t *end, int64_t timeout);
 
 #endif

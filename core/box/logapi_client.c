@@ -35,6 +35,9 @@ TIDE_EXPORT int tide_log_client_open(tide_log_client_t **out, tide_log_t *log,
     const struct tide_log_client_options *o = options != NULL ? options : &initial;
     if (log == NULL || log->magic != TIDE_LOGAPI_LOG)
         return tide_logapi_error(-ESTALE, "not an open log of this process", 0, 1, 0);
+    int error = tide_logapi_check_ack(log, o->ack);
+    if (error != 0)
+        return error;
     if (log->map.level == 4 && o->id >= log->map.sessions)
         return tide_logapi_error(-EINVAL, "client id", o->id, 0, log->map.sessions - 1);
     tide_log_client_t *client = tide_logapi_handle(sizeof *client);
@@ -45,6 +48,7 @@ TIDE_EXPORT int tide_log_client_open(tide_log_client_t **out, tide_log_t *log,
         return tide_logapi_error(-ENFILE, "all clients are open", log->map.producers, 1, 0);
     }
     client->log = log;
+    client->ack = o->ack;
     if (log->map.level == 4)
         logapi_open_session(client, o->join != 0);
     atomic_fetch_add_explicit(&log->handles, 1, memory_order_relaxed);
@@ -177,6 +181,11 @@ static int logapi_claim(tide_log_client_t *client, unsigned broker, size_t bytes
                                  "bytes of a batch with its frames", bytes, 1, tide_ring_most(map));
     if (TIDE_UNLIKELY(client->broker.claimed))
         return logapi_busy();
+    if (TIDE_UNLIKELY(client->ack != TIDE_LOG_ACK_NONE)) {
+        client->timeout = timeout;
+        client->end = 0;
+        tide_logapi_left(&client->end, timeout);
+    }
     if (TIDE_LIKELY(logapi_try(&want)))
         return want.error;
     return timeout == 0 ? tide_logapi_error(-EAGAIN, "full: broker", broker, 1, 0)
@@ -188,6 +197,7 @@ static int logapi_commit(tide_log_client_t *client, uint32_t count, uint32_t siz
 {
     struct tide_broker_result result;
     const struct tide_logmap *map = &client->log->map;
+    uint32_t to = client->broker.claim.broker;
     tide_broker_commit(&client->broker, count, size, &result);
     tide_logapi_ring(map->stepped && map->level != 0 ? &map->head->work : &map->head->data);
     if (at != NULL) {
@@ -204,7 +214,9 @@ static int logapi_commit(tide_log_client_t *client, uint32_t count, uint32_t siz
         if (result.verdict == TIDE_SESSION_REFUSED)
             return logapi_fenced(client);
     }
-    return 0;
+    return TIDE_LIKELY(client->ack == TIDE_LOG_ACK_NONE)
+               ? 0
+               : tide_logapi_ack(client, &result, to, client->timeout);
 }
 
 static bool logapi_owns(const struct tide_log_claim *claim)

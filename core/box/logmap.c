@@ -64,6 +64,7 @@ static void logmap_count_from(const struct tide_logmap *map, uint64_t first)
         logmap_start(&broker->claim, (first + 1) << 32 | (uint32_t)first);
         logmap_start(&broker->released_slot, first + 1);
         logmap_start(&broker->released_granule, first);
+        logmap_start(&broker->releasing, first + 1);
         logmap_start(&broker->scanned, first + 1);
     }
     for (uint32_t i = 0; i < map->sessions; i++)

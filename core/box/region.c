@@ -107,6 +107,7 @@ static struct tide_region *region_new(void)
     region->fresh = region->strict = false;
     atomic_store_explicit(&region->stale, false, memory_order_relaxed);
     atomic_store_explicit(&region->heaps, 0, memory_order_relaxed);
+    atomic_store_explicit(&region->logs, 0, memory_order_relaxed);
     atomic_store_explicit(&region->numbers, 0, memory_order_relaxed);
     return region;
 }
@@ -377,6 +378,8 @@ int tide_region_detach(struct tide_region *region)
 {
     if (atomic_load_explicit(&region->heaps, memory_order_acquire) != 0)
         return -EBUSY;
+    if (atomic_load_explicit(&region->logs, memory_order_acquire) != 0)
+        return -EBUSY;
     tide_lock_take(&region_lock);
     region_set_phase(region, TIDE_REGION_MAKING);
     tide_lock_drop(&region_lock);
@@ -385,14 +388,31 @@ int tide_region_detach(struct tide_region *region)
     return 0;
 }
 
+/* True: with the exclusive lock now. */
+static bool region_is_alone(struct tide_region *region)
+{
+    if (region_lock_file(region, TIDE_STORE_EXCLUDE) != -EAGAIN)
+        return true;
+    region_lock_file(region, TIDE_STORE_SHARE); /* the try may have lost it */
+    return false;
+}
+
+int tide_region_alone(struct tide_region *region)
+{
+    if (tide_region_is_stale(region))
+        return -ESTALE;
+    if (!region_is_alone(region))
+        return -EBUSY;
+    region_lock_file(region, TIDE_STORE_SHARE);
+    return 0;
+}
+
 long tide_region_sweep(struct tide_region *region)
 {
     if (tide_region_is_stale(region))
         return -ESTALE;
-    if (region_lock_file(region, TIDE_STORE_EXCLUDE) == -EAGAIN) {
-        region_lock_file(region, TIDE_STORE_SHARE); /* the try may have lost it */
+    if (!region_is_alone(region))
         return -EBUSY;
-    }
     uint64_t freed = tide_plot_sweep(&region->table, true);
     region_lock_file(region, TIDE_STORE_SHARE);
     return (long)freed;
@@ -488,7 +508,10 @@ void tide_region_fork(enum tide_fork phase)
 
 void tide_region_fork_child(void)
 {
-    for (struct tide_region *region = region_first(); region != NULL; region = region->next)
+    for (struct tide_region *region = region_first(); region != NULL; region = region->next) {
+        /* A child has no log: its parent's handles are gone. */
+        atomic_store_explicit(&region->logs, 0, memory_order_relaxed);
         if (region->extent.fd >= 0)
             atomic_store_explicit(&region->stale, true, memory_order_relaxed);
+    }
 }

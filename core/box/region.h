@@ -8,7 +8,7 @@
  * invariant: a handle that is open has a window with a span; a closed one's memory, tables
  *            and address range are gone, and its pointers are foreign
  * uses:      plot, source, store, pagemap, meta, vmem, lock, diag
- * used by:   segment, page, heap, heaps, regions; whoever builds rings
+ * used by:   segment, page, heap, heaps, regions, logroom
  * not here:  what stands in the memory (plot), blocks (page), the functions of
  *            tidepool/region.h (regions)
  * test:      tests/test_region.c, tests/test_region_heap.c
@@ -33,6 +33,7 @@ struct tide_region {
     bool fresh, strict;
     uint8_t window;           /* index into tide_windows */
     _Atomic uint64_t heaps;   /* on it now */
+    _Atomic uint64_t logs;    /* that this process has open on it: 0 or 1 */
     _Atomic uint64_t numbers; /* heaps that were ever made on it */
     size_t size;              /* of the region; the extent may be larger */
     size_t tables;            /* bytes of descriptors and shadow words */
@@ -50,6 +51,9 @@ int tide_region_find(const volatile void *address, struct tide_text *out);
 
 /* See tide_region_reclaim. */
 long tide_region_sweep(struct tide_region *region);
+
+/* Is this the only handle, of all processes, that has the memory open? 0, -EBUSY, -ESTALE. */
+int tide_region_alone(struct tide_region *region);
 
 /* Contiguous segments for a heap's page or run: the first one's descriptor, blank as that of
  * tide_segment_take. NULL: there are none, or the handle is stale. tag: the heap's number. */

@@ -32,6 +32,21 @@ static struct tide_layout_hold *session_hold(const struct tide_logmap *map, uint
 
 /* --- behind the door ------------------------------------------------------------- */
 
+/* Gives the next batch of its client its place. It is said before which one that is: who puts
+ * the log in order after a crash can tell whether it got it. */
+static struct tide_order_place session_place(const struct tide_logmap *map, uint64_t ref,
+                                             const struct tide_layout_slot *slot)
+{
+    struct tide_layout_session *session = &map->session[slot->client];
+    uint32_t broker = (uint32_t)(ref >> 32) - 1;
+    uint64_t number = slot->number;
+    tide_coh_set(map->coh, &session->placing_at, tide_layout_mark(broker, slot->index));
+    tide_coh_set(map->coh, &session->placing, number + 1);
+    struct tide_order_place at = tide_order_commit(map, broker, slot);
+    tide_coh_set(map->coh, &session->expected, number + 1);
+    return at;
+}
+
 /* Batches that waited for the one that was just placed. */
 static void session_place_held(const struct tide_logmap *map, uint32_t client)
 {
@@ -42,9 +57,8 @@ static void session_place_held(const struct tide_logmap *map, uint32_t client)
         if (hold->number != number + 1)
             return;
         hold->number = 0;
-        tide_order_commit(map, (uint32_t)(hold->ref >> 32) - 1, session_slot(map, hold->ref));
+        session_place(map, hold->ref, session_slot(map, hold->ref));
         session_add(map, &session->held, UINT64_MAX);
-        session_add(map, &session->expected, 1);
     }
 }
 
@@ -72,8 +86,7 @@ static enum tide_session_verdict session_judge(const struct tide_logmap *map, ui
     if (number < expected)
         return session_drop_as(map, ref, &session->late, TIDE_SESSION_LATE);
     if (number == expected) {
-        *at = tide_order_commit(map, (uint32_t)(ref >> 32) - 1, slot);
-        session_add(map, &session->expected, 1);
+        *at = session_place(map, ref, slot);
         session_place_held(map, client);
         return TIDE_SESSION_PLACED;
     }

@@ -123,7 +123,7 @@ static int store_fill_memory(int fd, const struct tide_store *before, uint64_t s
     return ret;
 }
 
-static bool store_is_memory(int fd)
+bool tide_store_is_memory(int fd)
 {
     struct statfs system;
     return tide_sys3(SYS_fstatfs, fd, (long)&system, 0) == 0 && system.f_type == TMPFS_MAGIC;
@@ -135,7 +135,7 @@ int tide_store_allocate(int fd, uint64_t size)
     long ret = tide_store_stat(fd, &before);
     if (ret != 0)
         return (int)ret;
-    if (store_is_memory(fd))
+    if (tide_store_is_memory(fd))
         ret = store_fill_memory(fd, &before, size);
     else
         ret = store_fallocate(fd, 0, size);
@@ -156,6 +156,15 @@ int tide_store_map(void *base, size_t size, int fd, uint64_t offset, bool *sync)
         ret = tide_sys6(SYS_mmap, (long)base, (long)size, prot, MAP_FIXED | MAP_SHARED, fd,
                         (long)offset);
     return ret == (long)base ? 0 : (int)ret;
+}
+
+int tide_store_sync(const void *at, size_t bytes)
+{
+    long ret;
+    do
+        ret = tide_sys3(SYS_msync, (long)at, (long)bytes, MS_SYNC);
+    while (ret == -EINTR);
+    return (int)ret;
 }
 
 int tide_store_lock(int fd, enum tide_store_lock how)

@@ -54,6 +54,12 @@ uint64_t tide_store_room(const char *root);
  * file's blocks are the memory itself (MAP_SYNC), so that a flushed line is durable. */
 int tide_store_map(void *base, size_t size, int fd, uint64_t offset, bool *sync);
 
+/* What was stored in these pages of a mapping is on the file's medium afterwards. */
+int tide_store_sync(const void *at, size_t bytes);
+
+/* The file is in memory that can be swapped: memfd, tmpfs. */
+bool tide_store_is_memory(int fd);
+
 /* Advisory lock of the open file: exclusive (at once, or -EAGAIN; a shared one is lost
  * then), shared (waits), or none. */
 enum tide_store_lock { TIDE_STORE_UNLOCK, TIDE_STORE_SHARE, TIDE_STORE_EXCLUDE };

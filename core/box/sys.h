@@ -6,7 +6,7 @@
  * invariant: errno is never touched; failure is a return value in -4095..-1
  * uses:      def
  * used by:   its lower neighbours only (vmem, numa, file, clock, lock,
- *            park)
+ *            park, store, owner)
  * not here:  what a call means
  * test:      tests/test_vmem.c, tests/test_file.c (through their users)
  *

@@ -55,26 +55,44 @@ static uint64_t trim_gate(const struct tide_logmap *map, uint32_t broker, uint64
 
 /* --- slots ----------------------------------------------------------------------- */
 
-/* Goes on over slots that are retired already. */
-static uint64_t trim_pass_retired(const struct tide_logmap *map, uint32_t broker, uint64_t slot)
+static bool trim_is_retired(const struct tide_logmap *map, uint32_t broker, uint64_t slot)
 {
-    for (;; slot++) {
-        uint64_t position = tide_logmap_at(&map->slots, slot);
-        _Atomic uint64_t *word = tide_logmap_retired(map, broker, position);
-        uint64_t bit = UINT64_C(1) << position % 64;
-        if ((tide_coh_get(map->coh, word) & bit) == 0)
-            return slot;
-        tide_coh_clear(map->coh, word, bit);
-    }
+    uint64_t position = tide_logmap_at(&map->slots, slot);
+    return tide_coh_get(map->coh, tide_logmap_retired(map, broker, position)) >> position % 64 & 1;
 }
 
-/* Slots below `slot` are free. */
+static void trim_forget(const struct tide_logmap *map, uint32_t broker, uint64_t slot)
+{
+    uint64_t position = tide_logmap_at(&map->slots, slot);
+    tide_coh_clear(map->coh, tide_logmap_retired(map, broker, position),
+                   UINT64_C(1) << position % 64);
+}
+
+/* Slots below `slot` are free; said first, for whoever has to finish this. */
 static void trim_release(const struct tide_logmap *map, uint32_t number, uint64_t slot)
 {
     struct tide_layout_broker *broker = &map->broker[number];
     uint64_t end = tide_logmap_slot(map, number, slot - 1)->end;
+    tide_coh_set(map->coh, &broker->releasing, slot);
     tide_coh_set(map->coh, &broker->released_granule, end);
     tide_coh_set(map->coh, &broker->released_slot, slot);
+}
+
+/* Slots below `next` are trimmed: so are those behind them that were retired before. What they
+ * are is noted before their bits go. Returns how many slots became free. */
+static uint64_t trim_broker(const struct tide_logmap *map, uint32_t broker, uint64_t next)
+{
+    uint64_t known = tide_coh_get(map->coh, &map->broker[broker].released_slot), slot = next;
+    while (slot - known < map->slots.size && trim_is_retired(map, broker, slot))
+        slot++;
+    if (slot == known)
+        return 0;
+    if (slot != next)
+        tide_coh_set(map->coh, &map->broker[broker].releasing, slot);
+    while (next != slot)
+        trim_forget(map, broker, next++);
+    trim_release(map, broker, slot);
+    return slot - known;
 }
 
 /* Levels 4 and 5. Places in order; slots of one broker may have theirs in any order. */
@@ -96,16 +114,13 @@ static uint64_t trim_places(const struct tide_logmap *map, uint64_t from, uint64
             tide_trim_drop(map, broker, tide_logmap_at(&map->slots, entry->slot));
     }
     if (to != from) {
+        for (uint32_t i = 0; i < map->brokers; i++)
+            tide_coh_set(map->coh, &map->broker[i].releasing, next[i]);
         tide_coh_set(map->coh, &head->trimmed_base, base);
         tide_coh_set(map->coh, &head->trimmed_place, to);
     }
-    for (uint32_t i = 0; i < map->brokers; i++) {
-        uint64_t known = tide_coh_get(map->coh, &map->broker[i].released_slot);
-        next[i] = trim_pass_retired(map, i, next[i]);
-        if (next[i] != known)
-            trim_release(map, i, next[i]);
-        freed += next[i] - known;
-    }
+    for (uint32_t i = 0; i < map->brokers; i++)
+        freed += trim_broker(map, i, next[i]);
     return freed;
 }
 

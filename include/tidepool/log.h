@@ -31,6 +31,8 @@
  *   -ERANGE     the position is trimmed           -ENXIO   the position is in the future
  *   -EOVERFLOW  the reader was overtaken: a gap   -EPIPE   the reader was detached
  *   -EBADMSG    a batch is damaged    -EALREADY   the batch is in the log already
+ *   -EINPROGRESS  in the log, but not acknowledged in time
+ *   -ENOTSUP    nothing here can be durable
  *   -ESTALE     a handle from before a fork, or a client whose session was opened anew
  *   -EBUSY      a claim of this client is still out, or handles of the log are open
  * tide_log_explain puts the last error of the calling thread into words, with its values.
@@ -44,6 +46,8 @@
 
 #include <stddef.h>
 #include <stdint.h>
+
+#include <tidepool/region.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -117,10 +121,42 @@ struct tide_log_options {
 /* Makes a log in memory of its own. `options` NULL: level 5 and the defaults. */
 int tide_log_create(tide_log_t **out, const struct tide_log_options *options);
 
+/* Makes a log in a region: in a run of its segments, as tide_region_take gives them. It is in
+ * the region from then on, beyond tide_log_close; a region in a file or a device carries it to
+ * the next process. Besides the errors of tide_log_create:
+ *   -ENOSPC  no run of free segments is as long: tide_log_explain tells the longest one and
+ *            what is needed
+ *   -EEXIST  there is a log in the region already; a region has at most one
+ *   -EBUSY   somebody is about to make one: the process is in tide_log_explain's words
+ *   -ESTALE  the handle of the region is from before a fork */
+int tide_log_create_on(tide_log_t **out, tide_region_t *region,
+                       const struct tide_log_options *options);
+
+/* Opens the log that is in a region, with all that it held: batches, positions, sessions,
+ * what is trimmed. One handle of one process has it at a time. When the process that had it
+ * before ended without tide_log_close, the log is put in order first: what was committed is as
+ * it was; appends that were back are in the log, those behind a batch that was not finished
+ * perhaps at lower positions than they were told; clients and readers of before are gone.
+ * When the machine stopped while it was open, what is durable is there, and of what came later
+ * the batches that are whole: of logs at level 5 with checksums. Others are -EUCLEAN then.
+ *   -ENOENT   there is no log in the region
+ *   -EBUSY    it is open: the process is in tide_log_explain's words
+ *   -EPROTO   not a log, of another version, or damaged: both values are in the words
+ *   -EUCLEAN  it cannot be put in order: the values are in the words
+ *   -ESTALE   the handle of the region is from before a fork */
+int tide_log_open(tide_log_t **out, tide_region_t *region);
+
+/* Removes the log from the region and gives its segments back; also one that is damaged.
+ * -ENOENT: there is none; -EBUSY: it is open; -EPROTO: what is in the region's area for the
+ * log is nothing that this library wrote; -ESTALE. */
+int tide_log_remove(tide_region_t *region);
+
 /* Bytes that a log with these options takes, or an error. */
 int64_t tide_log_size(const struct tide_log_options *options);
 
-/* Ends it, threads of tide_log_start too. -EBUSY while clients or readers are open. NULL: 0. */
+/* Ends it, threads of tide_log_start too. -EBUSY while clients or readers are open. NULL: 0.
+ * A log in a region stays there: tide_log_open finds it. It is put on the region's medium, if
+ * there is one; when that fails, the log is closed, and the result is the medium's error. */
 int tide_log_close(tide_log_t *log);
 
 /* One step of the sequencer over all brokers: how many batches it dealt with. 0 always when
@@ -138,6 +174,25 @@ uint64_t tide_log_committed(tide_log_t *log);
 /* Waits until the batch at this position is committed. */
 int tide_log_wait_committed(tide_log_t *log, uint64_t position, int64_t timeout);
 
+/* Puts all batches that are committed now on the medium of the log's region: of a file by
+ * msync; where stores to the mapping are stores to persistent memory (MAP_SYNC, and the
+ * platform names a persistence domain), by writing lines back. One call at a time does the
+ * work, for all that wait. The payload and the order come before the mark that says so.
+ *   -ENOTSUP  there is no such medium: no region, private memory, memfd, tmpfs, hugetlbfs, a
+ *             device without a persistence domain; or order level 0 (-EINVAL)
+ *   -EIO ...  the medium failed. From then on every such call says so, for the kernel does not
+ *             tell what it has dropped; the log goes on without */
+int tide_log_sync(tide_log_t *log);
+
+/* The number of batches that are durable: positions below. It only grows; `first` of the
+ * options before the first one; 0 where nothing can be durable. */
+uint64_t tide_log_durable(tide_log_t *log);
+
+/* Waits until the batch at this position is durable; syncs what is committed by then, unless
+ * another call is about to. The time-out does not cut a sync short that the caller does itself.
+ * TIDE_LOG_TRY only looks. Errors as tide_log_sync; -EAGAIN, -ETIMEDOUT. */
+int tide_log_wait_durable(tide_log_t *log, uint64_t position, int64_t timeout);
+
 /* Gives up batches below `position` (level 0: of that broker, else `broker` is ignored); what
  * gating readers still need stays. Returns the earliest position now kept in *earliest (may
  * be NULL). */
@@ -153,9 +208,23 @@ int tide_log_explain(char *buf, size_t len);
 
 /* ---- appending --------------------------------------------------------------------------- */
 
+/* When an append is back. Not at level 0, which has no commits. Beyond NONE the time-out is
+ * for the acknowledgement as well (tide_log_commit: that of the claim): -EINPROGRESS says that
+ * the batch is in the log, and was not acknowledged in time. A batch that waits for others at
+ * level 4 waits for them here; where a sequencer gives the places, somebody has to run it. */
+enum tide_log_ack {
+    TIDE_LOG_ACK_NONE = 0,    /* when the log has the bytes. The batch gets a place, also when
+                                 the process is killed, if the log is in a shared region */
+    TIDE_LOG_ACK_ORDERED = 1, /* when the batch is in the committed prefix: it has its final
+                                 place, and keeps it when the process is killed */
+    TIDE_LOG_ACK_DURABLE = 2  /* when that is on the region's medium too, for the day when the
+                                 machine stops: see tide_log_sync */
+};
+
 struct tide_log_client_options {
     unsigned id;   /* who appends: told to readers. Level 4: its session, below `clients` */
     unsigned join; /* level 4. 1: share the open session instead of opening it anew */
+    unsigned ack;  /* enum tide_log_ack */
 };
 
 /* Opens a client; `options` NULL: id 0. At level 4 the session is opened anew: handles of

@@ -80,8 +80,8 @@ int tide_region_create(tide_region_t **out, const char *source, size_t size, uns
 int tide_region_open(tide_region_t **out, const char *source, size_t size,
                      struct tide_region_error *error);
 
-/* Ends the use of a region: 0, or -EBUSY while there are heaps on it. Segments that are
- * lent by tide_region_take stay so in the memory of a file or a device. NULL: 0. */
+/* Ends the use of a region: 0, or -EBUSY while there are heaps or an open log on it. Segments
+ * that are lent by tide_region_take stay so in the memory of a file or a device. NULL: 0. */
 int tide_region_close(tide_region_t *region);
 
 /* The first byte of the region. Offsets count from here; nothing else is in its memory. */

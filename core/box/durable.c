@@ -1,0 +1,186 @@
+/* durable.c - see durable.h */
+#include "box/durable.h"
+
+void tide_durable_start(struct tide_durable *self, const struct tide_logmap *map,
+                        const struct tide_region *region)
+{
+    self->map = map;
+    self->room = tide_logroom_of(region);
+    self->medium = tide_medium_of(region, "");
+    atomic_store_explicit(&self->places, tide_logroom_said(self->room).places,
+                          memory_order_release);
+}
+
+static int durable_fail(struct tide_durable *self, int error)
+{
+    int none = 0;
+    if (error != 0)
+        atomic_compare_exchange_strong(&self->error, &none, error);
+    return error;
+}
+
+static int durable_write(struct tide_durable *self, const void *at, size_t bytes)
+{
+    return durable_fail(self, tide_medium_write(&self->medium, at, bytes));
+}
+
+int tide_durable_note(struct tide_durable *self)
+{
+    int error = durable_write(self, self->room, sizeof *self->room);
+    tide_medium_drain(&self->medium);
+    return error;
+}
+
+void tide_durable_begin(struct tide_durable *self, const struct tide_region *region)
+{
+    if (self->medium.way == TIDE_MEDIUM_NONE)
+        return;
+    durable_write(self, region->extent.base, region->table.heads * TIDE_REGION_SEGMENT);
+    tide_medium_drain(&self->medium);
+}
+
+/* --- line by line ------------------------------------------------------------------------ */
+
+/* Copies what others may be overwriting: whether they did is found out afterwards. */
+__attribute__((no_sanitize("thread"))) static void durable_copy(
+    struct tide_layout_entry *to, const struct tide_layout_entry *from)
+{
+    volatile uint64_t *out = (volatile uint64_t *)(volatile void *)to;
+    const volatile uint64_t *in = (const volatile uint64_t *)(const volatile void *)from;
+    for (size_t i = 0; i < sizeof *to / sizeof *out; i++)
+        out[i] = in[i];
+}
+
+/* The entry at this place as it is, if it is still there, and names memory of the log. */
+static bool durable_see(const struct tide_durable *self, uint64_t place,
+                        struct tide_layout_entry *entry)
+{
+    const struct tide_logmap *map = self->map;
+    const struct tide_layout_entry *at = tide_order_see(map, place);
+    if (at == NULL)
+        return false;
+    durable_copy(entry, at);
+    tide_coh_copied();
+    return tide_coh_get(map->coh, &map->head->trimmed_place) <= place &&
+           entry->broker < map->brokers && entry->offset <= map->size &&
+           entry->size <= map->size - entry->offset;
+}
+
+/* What is trimmed meanwhile needs no writing. */
+static void durable_lines(struct tide_durable *self, uint64_t from, uint64_t to)
+{
+    const struct tide_logmap *map = self->map;
+    struct tide_layout_entry entry;
+    for (uint64_t place = from; place < to; place++) {
+        if (!durable_see(self, place, &entry))
+            continue;
+        const struct tide_layout_slot *slot = tide_logmap_slot(map, entry.broker, entry.slot);
+        tide_medium_write(&self->medium, map->base + entry.offset, entry.size);
+        tide_medium_write(&self->medium, slot, sizeof *slot);
+    }
+    tide_medium_drain(&self->medium);
+    for (uint64_t place = from; place < to; place++)
+        tide_medium_write(&self->medium, tide_logmap_entry(map, place),
+                          sizeof(struct tide_layout_entry));
+    tide_medium_write(&self->medium, map->base, (size_t)((char *)map->index - (char *)map->base));
+    tide_medium_drain(&self->medium);
+}
+
+/* --- page by page ------------------------------------------------------------------------ */
+
+/* The kernel knows which pages were written. */
+static int durable_pages(struct tide_durable *self)
+{
+    const struct tide_logmap *map = self->map;
+    size_t front = (size_t)((unsigned char *)map->slot - map->base);
+    int error = durable_write(self, map->slot, map->size - front);
+    return error != 0 ? error : durable_write(self, map->base, front);
+}
+
+/* --- where it ends ----------------------------------------------------------------------- */
+
+/* The message number at this place, the first one that is not committed. False: it has moved on. */
+static bool durable_base(const struct tide_durable *self, uint64_t place, uint64_t *base)
+{
+    const struct tide_logmap *map = self->map;
+    struct tide_layout_entry entry;
+    if (place == tide_durable_places(self)) {
+        *base = tide_logroom_said(self->room).base;
+        return true;
+    }
+    durable_copy(&entry, tide_logmap_entry(map, place - 1));
+    tide_coh_copied();
+    *base = entry.base + entry.count;
+    if (tide_coh_get(map->coh, &map->head->trimmed_place) < place)
+        return true;
+    *base = tide_coh_get(map->coh, &map->head->trimmed_base);
+    return tide_coh_get(map->coh, &map->head->trimmed_place) == place &&
+           tide_coh_get(map->coh, &map->head->committed) == place;
+}
+
+static struct tide_order_place durable_end(const struct tide_durable *self)
+{
+    struct tide_order_place end;
+    do
+        end.place = tide_order_frontier(self->map, UINT64_MAX);
+    while (!durable_base(self, end.place, &end.base));
+    return end;
+}
+
+/* --- steps ------------------------------------------------------------------------------- */
+
+/* The word, and what belongs to it, on the medium; then in sight. */
+static int durable_say(struct tide_durable *self, struct tide_order_place end, uint64_t kept)
+{
+    uint64_t epoch = tide_coh_get(self->map->coh, &self->map->head->epoch);
+    tide_logroom_say(self->room, (struct tide_logroom_said){end.place, end.base, kept, epoch});
+    int error = tide_durable_note(self);
+    if (error == 0)
+        atomic_store_explicit(&self->places, end.place, memory_order_release);
+    return error;
+}
+
+static int durable_sync(struct tide_durable *self)
+{
+    const struct tide_logmap *map = self->map;
+    uint64_t from = tide_durable_places(self);
+    struct tide_order_place end = durable_end(self);
+    uint64_t kept = tide_coh_get(map->coh, &map->head->trimmed_place);
+    int error = atomic_load_explicit(&self->error, memory_order_relaxed);
+    if (error != 0 || end.place == from)
+        return error;
+    atomic_fetch_add_explicit(&self->syncs, 1, memory_order_relaxed);
+    if (self->medium.way == TIDE_MEDIUM_CACHE)
+        durable_lines(self, from, end.place);
+    else if ((error = durable_pages(self)) != 0)
+        return error;
+    return durable_say(self, end, kept);
+}
+
+int tide_durable_step(struct tide_durable *self)
+{
+    uint32_t idle = 0;
+    if (self->medium.way == TIDE_MEDIUM_NONE)
+        return -ENOTSUP;
+    if (!atomic_compare_exchange_strong(&self->busy, &idle, 1))
+        return -EBUSY;
+    int error = durable_sync(self);
+    atomic_store_explicit(&self->busy, 0, memory_order_release);
+    return error;
+}
+
+int tide_durable_all(struct tide_durable *self)
+{
+    const struct tide_logmap *map = self->map;
+    struct tide_order_place end = {0, 0};
+    uint64_t kept = tide_coh_get(map->coh, &map->head->trimmed_place);
+    int error = atomic_load_explicit(&self->error, memory_order_relaxed);
+    if (self->medium.way == TIDE_MEDIUM_NONE || error != 0)
+        return error != 0 ? error : -ENOTSUP;
+    if (map->level != 0)
+        end = durable_end(self);
+    if ((error = durable_pages(self)) != 0)
+        return error;
+    tide_medium_drain(&self->medium);
+    return map->level == 0 ? tide_durable_note(self) : durable_say(self, end, kept);
+}
