@@ -3,6 +3,8 @@
 #include "box/vmem.h"
 
 #include <linux/mempolicy.h>
+#include <pthread.h>
+#include <sched.h>
 #include <sys/syscall.h>
 
 #include "unit_base.h"
@@ -261,6 +263,38 @@ START_TEST(the_limit_of_address_space)
 }
 END_TEST
 
+/* The same address again, in another thread that waits for nobody: no race for TSan. */
+static void *reader(void *out)
+{
+    char *base = tide_vmem_map(SIZE);
+    char sum = 0;
+    for (size_t i = 0; base != NULL && i < SIZE; i += 64)
+        sum = (char)(sum + base[i]);
+    ck_assert_int_eq(sum, 0);
+    ck_assert_int_eq(tide_vmem_unmap(base, SIZE), 0);
+    __atomic_store_n((char **)out, base, __ATOMIC_RELAXED);
+    return NULL;
+}
+
+START_TEST(memory_that_comes_back_is_new)
+{
+    int same = 0;
+    for (int i = 0; i < 10; i++) {
+        pthread_t thread;
+        char *before = NULL;
+        ck_assert_int_eq(pthread_create(&thread, NULL, reader, &before), 0);
+        while (__atomic_load_n(&before, __ATOMIC_RELAXED) == NULL)
+            sched_yield();
+        char *base = tide_vmem_map(SIZE);
+        same += base == __atomic_load_n(&before, __ATOMIC_RELAXED);
+        memset(base, 1, SIZE);
+        ck_assert_int_eq(tide_vmem_unmap(base, SIZE), 0);
+        pthread_join(thread, NULL);
+    }
+    ck_assert_int_gt(same, 0);
+}
+END_TEST
+
 int main(void)
 {
     const TTest *const tests[] = {reserved_space_cannot_be_touched,
@@ -277,6 +311,7 @@ int main(void)
                                   forgotten_pages_are_zero_in_a_child_only,
                                   figures_of_the_machine,
                                   the_limit_of_address_space,
+                                  memory_that_comes_back_is_new,
                                   NULL};
     return unit_main("vmem", tests);
 }

@@ -8,10 +8,39 @@
 
 #include "box/sys.h"
 
+/* ThreadSanitizer has to see the calls: else it takes memory that comes to an address of before
+ * for that of before, and reports races with whoever used that. */
+#ifdef __SANITIZE_THREAD__
+static long vmem_sys_mmap(void *at, size_t size, int prot, int flags, int fd)
+{
+    int keep = errno;
+    void *got = mmap(at, size, prot, flags, fd, 0);
+    long ret = got == MAP_FAILED ? -errno : (long)got;
+    errno = keep;
+    return ret;
+}
+
+static int vmem_sys_munmap(void *base, size_t size)
+{
+    int keep = errno, ret = munmap(base, size) == 0 ? 0 : -errno;
+    errno = keep;
+    return ret;
+}
+#else
+static long vmem_sys_mmap(void *at, size_t size, int prot, int flags, int fd)
+{
+    return tide_sys6(SYS_mmap, (long)at, (long)size, prot, flags, fd, 0);
+}
+
+static int vmem_sys_munmap(void *base, size_t size)
+{
+    return (int)tide_sys3(SYS_munmap, (long)base, (long)size, 0);
+}
+#endif
+
 static void *vmem_mmap(size_t size, int prot, int flags)
 {
-    flags |= MAP_PRIVATE | MAP_ANONYMOUS;
-    long ret = tide_sys6(SYS_mmap, 0, (long)size, prot, flags, -1, 0);
+    long ret = vmem_sys_mmap(NULL, size, prot, flags | MAP_PRIVATE | MAP_ANONYMOUS, -1);
     return ret < 0 && ret > -4096 ? NULL : (void *)ret;
 }
 
@@ -38,18 +67,17 @@ void *tide_vmem_map(size_t size)
 void *tide_vmem_share(void *at, size_t size, int fd)
 {
     int place = at != NULL ? MAP_FIXED : 0, prot = PROT_READ | PROT_WRITE;
-    long ret = fd < 0 ? -EBADF
-                      : tide_sys6(SYS_mmap, (long)at, (long)size, prot, MAP_SHARED | place, fd, 0);
+    long ret = fd < 0 ? -EBADF : vmem_sys_mmap(at, size, prot, MAP_SHARED | place, fd);
     if (ret >= 0 || ret <= -4096)
         return (void *)ret;
     if (at != NULL)
-        tide_sys6(SYS_mmap, (long)at, (long)size, prot, MAP_PRIVATE | MAP_ANONYMOUS | place, -1, 0);
+        vmem_sys_mmap(at, size, prot, MAP_PRIVATE | MAP_ANONYMOUS | place, -1);
     return NULL;
 }
 
 int tide_vmem_unmap(void *base, size_t size)
 {
-    return (int)tide_sys3(SYS_munmap, (long)base, (long)size, 0);
+    return vmem_sys_munmap(base, size);
 }
 
 void *tide_vmem_remap(void *base, size_t old_size, size_t new_size)
