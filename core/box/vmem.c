@@ -8,8 +8,14 @@
 
 #include "box/sys.h"
 
+static void *vmem_answer(long ret)
+{
+    return ret < 0 && ret > -4096 ? NULL : (void *)ret;
+}
+
 /* ThreadSanitizer has to see the calls: else it takes memory that comes to an address of before
- * for that of before, and reports races with whoever used that. */
+ * for that of before, and reports races with whoever used that. Not so what is only reserved:
+ * there is more of it than it can follow. */
 #ifdef __SANITIZE_THREAD__
 static long vmem_sys_mmap(void *at, size_t size, int prot, int flags, int fd)
 {
@@ -38,15 +44,10 @@ static int vmem_sys_munmap(void *base, size_t size)
 }
 #endif
 
-static void *vmem_mmap(size_t size, int prot, int flags)
-{
-    long ret = vmem_sys_mmap(NULL, size, prot, flags | MAP_PRIVATE | MAP_ANONYMOUS, -1);
-    return ret < 0 && ret > -4096 ? NULL : (void *)ret;
-}
-
 void *tide_vmem_reserve(size_t size)
 {
-    return vmem_mmap(size, PROT_NONE, MAP_NORESERVE);
+    int flags = MAP_NORESERVE | MAP_PRIVATE | MAP_ANONYMOUS;
+    return vmem_answer(tide_sys6(SYS_mmap, 0, (long)size, PROT_NONE, flags, -1, 0));
 }
 
 int tide_vmem_commit(void *base, size_t size)
@@ -61,7 +62,8 @@ int tide_vmem_open(void *base, size_t size)
 
 void *tide_vmem_map(size_t size)
 {
-    return vmem_mmap(size, PROT_READ | PROT_WRITE, 0);
+    int prot = PROT_READ | PROT_WRITE;
+    return vmem_answer(vmem_sys_mmap(NULL, size, prot, MAP_PRIVATE | MAP_ANONYMOUS, -1));
 }
 
 void *tide_vmem_share(void *at, size_t size, int fd)
@@ -83,7 +85,7 @@ int tide_vmem_unmap(void *base, size_t size)
 void *tide_vmem_remap(void *base, size_t old_size, size_t new_size)
 {
     long ret = tide_sys4(SYS_mremap, (long)base, (long)old_size, (long)new_size, MREMAP_MAYMOVE);
-    return ret < 0 && ret > -4096 ? NULL : (void *)ret;
+    return vmem_answer(ret);
 }
 
 int tide_vmem_decommit(void *base, size_t size)
