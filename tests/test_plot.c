@@ -156,6 +156,15 @@ START_TEST(what_is_a_region_of_another_make)
     head->heads = 0;
     mend_sum();
     is_refused(-EPROTO, SIZE, 0, "the number of the region's segments");
+    *head = good;
+    head->segments = (uint64_t)1 << 45; /* their bytes are 0 modulo 2^64 */
+    head->size = 0;
+    head->heads =
+        (TIDE_PLOT_AT + head->segments * sizeof(struct tide_plot_entry) + TIDE_REGION_SEGMENT - 1) /
+        TIDE_REGION_SEGMENT;
+    mend_sum();
+    is_refused(-EPROTO, SIZE, 0, "the number of the region's segments is 35184372088832");
+    *head = good;
 }
 END_TEST
 

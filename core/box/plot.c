@@ -122,7 +122,8 @@ int tide_plot_check(const void *base, size_t capacity, size_t size, struct tide_
     if (head->size > capacity)
         return plot_differs(why, -EBADFD, "the region is cut off: the size", capacity, head->size,
                             10);
-    if (head->size != head->segments * TIDE_REGION_SEGMENT || head->segments < 2 ||
+    if (head->size % TIDE_REGION_SEGMENT != 0 ||
+        head->size / TIDE_REGION_SEGMENT != head->segments || head->segments < 2 ||
         head->heads != plot_heads(head->segments))
         return plot_differs(why, -EPROTO, "the number of the region's segments", head->segments,
                             head->size / TIDE_REGION_SEGMENT, 10);
