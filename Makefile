@@ -82,6 +82,8 @@ HEADERS := $(wildcard include/tidepool/*.h)
 #                   (lib*.sh is for scripts to read, not to run)
 TEST := $(patsubst tests/%.c,%,$(wildcard tests/test_*.c))
 STRESS := $(patsubst tests/%.c,%,$(wildcard tests/stress_*.c))
+# The log has no names in libc.
+STRESS_PLAIN := $(filter-out stress_log,$(STRESS))
 PROG := $(basename $(notdir $(wildcard tests/prog_*.c tests/prog_*.cc)))
 PLUG := $(basename $(notdir $(wildcard tests/plug_*.c tests/plug_*.cc)))
 FUZZ := $(filter-out main,$(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c)))
@@ -114,7 +116,8 @@ FUZZ_LIB := $(BUILD)/fuzz/libtidepool_api.a
 TEST_BIN := $(TEST:%=$(BUILD)/tests/debug/%)
 TEST_ASAN_BIN := $(TEST:%=$(BUILD)/tests/asan/%)
 TEST_TSAN_BIN = $(TSAN_TEST:%=$(BUILD)/tests/tsan/%)
-STRESS_BIN := $(foreach v,release plain asan tsan,$(STRESS:%=$(BUILD)/tests/$(v)/%))
+STRESS_BIN := $(foreach v,release asan tsan,$(STRESS:%=$(BUILD)/tests/$(v)/%)) \
+    $(STRESS_PLAIN:%=$(BUILD)/tests/plain/%)
 PROG_BIN := $(PROG:%=$(BUILD)/tests/%)
 PLUG_BIN := $(PLUG:%=$(BUILD)/tests/%.so)
 FUZZ_BIN := $(foreach v,fuzz replay,$(FUZZ:%=$(BUILD)/tests/fuzz/$(v)_%))
@@ -304,7 +307,7 @@ sections := $(sort $(foreach s,$(SCRIPT),$(call section_of,$(s))))
 scripts_in = $(foreach s,$(SCRIPT),$(if $(filter $(1),$(call section_of,$(s))),$(s)))
 stress_in = $(STRESS:%="$(BUILD)/tests/$(1)/% $(STRESS_OPS)")
 stress_preload = \
-    $(STRESS:%="env LD_PRELOAD=$(abspath $(SO)) $(BUILD)/tests/plain/% $(STRESS_OPS)")
+    $(STRESS_PLAIN:%="env LD_PRELOAD=$(abspath $(SO)) $(BUILD)/tests/plain/% $(STRESS_OPS)")
 
 check-run:
 	@tests/run \

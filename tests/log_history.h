@@ -20,6 +20,28 @@
  *   R2  batches that are read were sent before, and are whole
  *   R3  what was acknowledged before another batch was sent is before it
  *   L1  readers get to the end
+ *
+ * Where each invariant is broken on purpose and found, besides test_log_history: test_log_stream.
+ * Where the log is held to it, by all orders or seeds (test_log_steps, test_log_ways), by threads
+ * (test_log_threads, stress_log), as a model (models.sh), and one by one:
+ *   T1  test_order  places_and_numbers_go_on_over_the_borders_of_their_halves; models.sh order
+ *   T2  test_log_limits  batches_of_one_and_of_the_most_messages
+ *   F1  test_session  threads_that_share_a_client_keep_its_order; models.sh session
+ *   F2  test_session  what_is_too_early_is_refused; test_log_gaps  who_is_too_far_ahead_is_told_so
+ *   D1  test_session  repeated_and_late_batches_are_recognised_and_dropped; models.sh session
+ *   A1, A2  test_log_limits  acknowledgements_begin_where_the_counters_do
+ *   S1  test_session  an_opened_session_refuses_the_epoch_before; models.sh session
+ *   R1  test_sub  readers_start_where_they_want; stress_log closes and opens them
+ *   R2  test_sub  damage_is_noticed_and_not_delivered  overtaken_copies_are_whole; models.sh claim
+ *   R3  stress_log, test_log_threads
+ *   B1  test_broker  a_full_ring_says_so_and_goes_on; test_log_steps
+ *   B2  test_log_limits  a_sequencer_that_stops_and_starts; test_log_gaps
+ *   B3  test_log_limits  a_batch_stays_in_its_ring
+ *   L1  test_logapi  the_last_batch_is_seen_without_more_traffic;
+ *       test_log_limits  what_was_appended_stays_when_its_client_closes
+ *   L2  test_seq  bursts_are_consumed_whole; test_log_bells
+ *   C1  test_order  the_frontier_stops_at_the_first_place_that_is_not_filled; models.sh order
+ *   E1  test_log_gaps  a_session_opened_anew_is_the_way_out; test_logapi  a_child_has_no_log
  */
 #ifndef TESTS_LOG_HISTORY_H
 #define TESTS_LOG_HISTORY_H

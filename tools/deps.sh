@@ -38,7 +38,7 @@ packages_of()
     check) echo 'gcc=gcc g++=g++ libc6-dev make=make binutils=objdump check pkg-config=pkg-config
         valgrind=valgrind clang-format-14|clang-format shellcheck=shellcheck
         gnuplot-nox=gnuplot linux-perf=perf clang=clang libclang-rt-14-dev|libclang-rt-dev
-        libbenchmark-dev' ;;
+        libbenchmark-dev spin=spin' ;;
     extras) echo 'g++=g++ libbenchmark-dev' ;;
     clang) echo 'clang=clang libclang-rt-14-dev|libclang-rt-dev' ;;
     ci) echo "$(packages_of check) $(packages_of clang)" ;;

@@ -119,7 +119,7 @@ static int logapi_check_session(const tide_log_client_t *client)
         return logapi_fenced(client);
     if (broker->next < expected)
         return logapi_late(client, broker->next);
-    return broker->next - expected < broker->map->window ? 0 : -EAGAIN;
+    return broker->next - expected < tide_session_ahead(broker->map) ? 0 : -EAGAIN;
 }
 
 /* --- claims ------------------------------------------------------------------------------ */
@@ -146,8 +146,9 @@ static bool logapi_may_claim(const void *what)
 {
     const struct logapi_want *want = what;
     const struct tide_logmap *map = want->client->broker.map;
-    if (map->level == 4 && logapi_check_session(want->client) == -EAGAIN)
-        return false;
+    int error = map->level == 4 ? logapi_check_session(want->client) : 0;
+    if (error != 0)
+        return error != -EAGAIN;
     return tide_ring_fits(map, want->broker, want->bytes,
                           tide_broker_share(&want->client->broker)) ||
            tide_trim_for(map, want->broker) != 0;

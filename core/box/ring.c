@@ -14,6 +14,11 @@ static uint64_t ring_contiguous(const struct tide_logmap_ring *ring, uint64_t gr
     return left < count ? granule + left : granule;
 }
 
+uint64_t tide_ring_kept(const struct tide_logmap *map)
+{
+    return tide_max(map->slots.size / 8, 1);
+}
+
 struct ring_room {
     uint64_t slots, granules;
 };
@@ -24,7 +29,7 @@ static struct ring_room ring_room(const struct tide_logmap *map, enum tide_ring_
     if (TIDE_LIKELY(share == TIDE_RING_ALL))
         return (struct ring_room){slots, granules};
     if (share == TIDE_RING_MOST)
-        return (struct ring_room){slots - tide_max(slots / 8, 1), granules - granules / 4};
+        return (struct ring_room){slots - tide_ring_kept(map), granules - granules / 4};
     return (struct ring_room){slots / 2, granules / 2};
 }
 

@@ -40,6 +40,9 @@ enum tide_ring_share {
     TIDE_RING_HALF
 };
 
+/* The slots that TIDE_RING_MOST leaves. */
+uint64_t tide_ring_kept(const struct tide_logmap *map);
+
 /* Claims a slot and `bytes` (1 .. tide_ring_most) of payload. `note` is where the producer
  * says beforehand what it is about to claim. False: the ring is full. */
 bool tide_ring_claim(const struct tide_logmap *map, uint32_t broker, uint32_t bytes,

@@ -237,6 +237,11 @@ uint32_t tide_session_epoch(const struct tide_logmap *map, uint32_t client)
     return (uint32_t)tide_coh_get(map->coh, &map->session[client].epoch);
 }
 
+uint64_t tide_session_ahead(const struct tide_logmap *map)
+{
+    return tide_min(map->window, tide_ring_kept(map));
+}
+
 enum tide_ring_share tide_session_share(const struct tide_logmap *map, uint32_t client,
                                         uint64_t number, bool follows)
 {

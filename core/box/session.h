@@ -41,11 +41,17 @@ uint32_t tide_session_open(const struct tide_logmap *map, uint32_t client, uint6
 /* The number of its next batch; all below have places. */
 uint64_t tide_session_expected(const struct tide_logmap *map, uint32_t client);
 
+/* How far a batch may be ahead of its turn when its slot is claimed: less than this. The window,
+ * but no more than a ring keeps for those that are waited for: all of them may come by the ring
+ * where the early one is, and its slot and those behind it are not released before they came. */
+uint64_t tide_session_ahead(const struct tide_logmap *map);
+
 /* How much of a ring the client's batch `number` may fill; `follows`: the batch before it was
  * sent by the same hand, so it is not what others wait for. A batch that others wait for finds
  * room where the rest finds none: slots of held batches are not released before it came. (Many
- * clients with many gaps each, or awaited claims that are aborted, can still fill the rings
- * with batches that wait; opening such a session anew frees them.) */
+ * clients with gaps at once, batches that are large against the ring, or awaited claims that are
+ * aborted, can still fill the rings with batches that wait; opening such a session anew frees
+ * them.) */
 enum tide_ring_share tide_session_share(const struct tide_logmap *map, uint32_t client,
                                         uint64_t number, bool follows);
 

@@ -169,8 +169,12 @@ uint64_t tide_trim_for(const struct tide_logmap *map, uint32_t broker)
     uint64_t part = (map->level == 0 ? map->slots.size : map->entries.size) / TRIM_PARTS + 1;
     uint64_t from = tide_trim_earliest(map, broker);
     bool gated = true;
-    if (map->retain == TIDE_LAYOUT_READ)
+    if (map->retain == TIDE_LAYOUT_READ) {
+        if (!tide_trim_stop(map)) /* or it would see readers that are not whole yet */
+            return 0;
         trim_gate(map, broker, from, false, &gated);
+        tide_trim_go_on(map);
+    }
     if (map->retain == TIDE_LAYOUT_ASKED || !gated)
         part = 0; /* slots that were dropped are free all the same */
     uint64_t freed = tide_trim_below(map, broker, from + part, false);

@@ -30,7 +30,8 @@
  *   -ENOMEM     no memory             -ENFILE     no free entry for a client or reader
  *   -ERANGE     the position is trimmed           -ENXIO   the position is in the future
  *   -EOVERFLOW  the reader was overtaken: a gap   -EPIPE   the reader was detached
- *   -EBADMSG    a batch is damaged    -EALREADY   the batch is in the log already
+ *   -EBADMSG    a batch is damaged    -EALREADY   the batch is in the log already, or waits in
+ *                                                 it for those before it
  *   -EINPROGRESS  in the log, but not acknowledged in time
  *   -ENOTSUP    nothing here can be durable
  *   -ESTALE     a handle from before a fork, or a client whose session was opened anew
@@ -101,7 +102,8 @@ struct tide_log_options {
     unsigned brokers;    /* 1 to 32; 1 */
     unsigned clients;    /* open at once; 64. At level 4 client ids are below this */
     unsigned readers;    /* open at once; 16 */
-    unsigned window;     /* level 4: how far a batch may be ahead of its turn; 64 */
+    unsigned window;     /* level 4: how far a batch may be ahead of its turn; 64. Never more than
+                            an eighth of `slots`, which is kept free for those it waits for */
     unsigned sequencing; /* enum tide_log_sequencing */
     unsigned sessions;   /* enum tide_log_sessions */
     unsigned retain;     /* enum tide_log_retain */
@@ -259,7 +261,15 @@ int tide_log_append_batch(tide_log_client_t *client, unsigned broker,
                           struct tide_log_at *at);
 
 /* The number of the client's next batch. Level 4: a batch whose number is below the expected
- * one is refused with -EALREADY, one above it waits, one too far above gets -EAGAIN. */
+ * one is refused with -EALREADY, one above it waits, one too far above gets -EAGAIN, or, if the
+ * call may wait, waits for those before it as for space.
+ *
+ * A batch that never comes holds back all of its client that are behind it, and their slots, and
+ * in the end whoever wants to append to these rings. There is no time after which it is given up.
+ * The way out is to open the session anew (tide_log_client_open, by any thread): what waits is
+ * dropped, who waits in an append of that client gets -ESTALE, others go on. The same goes for
+ * several clients that are ahead of their turns at once and fill the rings with batches large
+ * against them, so that none finds room for the one that the others wait for. */
 int tide_log_set_number(tide_log_client_t *client, uint64_t number);
 
 /* Level 4: the number expected next of this client; all below have their places. */
