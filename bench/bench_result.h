@@ -9,7 +9,7 @@
 
 #include "bench_plan.h"
 
-enum { BENCH_FIGURES = 24, BENCH_POINTS = 256 };
+enum { BENCH_FIGURES = 32, BENCH_POINTS = 256 };
 
 /* A figure of one bench; the unit stands in the key, and in the text for people. */
 struct bench_figure {

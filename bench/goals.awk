@@ -2,7 +2,8 @@
 #
 # Read after tools/lib_measure.awk. -v form=rows: reads the CSV of bench/compare or bench/instr and
 # prints for each of ours, separated by tabs: row, figure, ours, median, min, max, the best of the
-# others, its median, min, max, ratio, goal, verdict. Other forms print such lines: table, csv, and
+# others, its median, min, max, ratio, goal, verdict. A bench that tells medians of its own rounds
+# tells their min and max in columns FIGURE_min and FIGURE_max. Other forms print such lines: table, csv, and
 # the headings of both, head, csv_head.
 # -v name -v figure -v goal -v case_name -v run -v names="NAME NAME" -v tiers="1,,1": who is ours.
 
@@ -55,14 +56,18 @@ form == "rows" && $who ~ /^allocator(_name)?$/ { next }
 
 form == "rows" && at && (case_name == "" || $which == case_name) {
     sample[$who, ++samples[$who]] = $at + 0
+    if ((figure "_min") in place) {
+        least[$who] = $place[figure "_min"]
+        most[$who] = $place[figure "_max"]
+    }
 }
 
 function describe(who,    values, i, s) {
     for (i = 1; i <= samples[who]; i++) values[i] = sample[who, i]
     stat_describe(values, samples[who] + 0, s)
     median[who] = s["median"]
-    low[who] = s["min"]
-    high[who] = s["max"]
+    low[who] = who in least && samples[who] == 1 ? least[who] : s["min"]
+    high[who] = who in most && samples[who] == 1 ? most[who] : s["max"]
 }
 
 # Of the others: those that the goal compares with.
@@ -80,6 +85,7 @@ function verdict(ours, best,    words) {
     split(goal, words, " ")
     if (median[ours] == "") return "failed"
     if (words[1] == "<=") return median[ours] <= words[2] + 0 ? "met" : "not met"
+    if (words[1] == ">=") return median[ours] >= words[2] + 0 ? "met" : "not met"
     if (best == "") return "no other"
     if (goal == "leanest")
         return median[ours] <= 1.05 * median[best] + 2048 ? "met" : "not met"

@@ -108,6 +108,37 @@ test_failures()
         BUILD="$PLANTED" COMPARE_LIBDIRS="$TMP" "$GOALS" --rounds 1 --rows '^gap, 1'
 }
 
+# of_log NAME STATUS PATTERN RATIO WRITTEN: what the table says of the log's bench, run alone.
+of_log()
+{
+    {
+        echo 'case,ratio_to_pipe,ratio_to_pipe_min,ratio_to_pipe_max,written_of_payload'
+        echo "batch 1024 in 65536 pipe,1,1,1,0"
+        echo "batch 1024 in 65536 level=5,$4,0.5,1.5,$5"
+    } >"$TMP/log.csv"
+    expect "$1" "$2" out "$3" env BUILD="$PLANTED" "$GOALS" --rounds 3 --rows '^log: b' \
+        --allocs glibc,tidepool --csv "$ROWS"
+}
+
+test_log()
+{
+    fake bench_log <<<"echo \"\$LD_PRELOAD \$*\" >>'$TMP/words'
+exec cat '$TMP/log.csv'"
+    cp "$TMP/bin/bench_log" "$PLANTED/bench/bench_log"
+    : >"$TMP/words"
+    of_log 'a goal of the log that is met' 0 \
+        '^log: batches.* log  *1.2  *0.5..1.5  *-  *>= 1.2  *met$' 1.2 1.1
+    has 'and one that is an upper bound' '^log: bytes .* log  *1.1 .* <= 1.1  *met$'
+    has 'its rounds are its own' '^ --rounds 3 --case batch .* --ops 400000 --csv --quiet$' \
+        "$TMP/words"
+    same 'two rows share a run' 1 "$(grep -c . "$TMP/words")"
+    of_log 'a lower bound is missed' 1 '^log: batches.* 1.199 .* >= 1.2  *NOT MET$' 1.199 1.1
+    of_log 'and an upper one' 1 '^log: bytes .* 1.101 .* <= 1.1  *NOT MET$' 1.2 1.101
+    has 'one of two' '^1 of 2 goals'
+    cp "$TMP/bin/planted" "$PLANTED/bench/bench_log"
+    of_log 'a bench that fails is no goal met' 1 '^log: batches.* NOT MEASURED$' 1 1
+}
+
 test_real()
 {
     run "$GOALS" --rows growth --seconds 1 --allocs glibc,tidepool
@@ -150,6 +181,7 @@ plant_build
 test_verdicts
 test_variants
 test_failures
+test_log
 test_real
 test_interruption
 test_input

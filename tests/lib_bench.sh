@@ -37,7 +37,7 @@ results_of()
     bench_start) echo 2 3 ;;
     bench_header) echo 68 68 ;;
     bench_stride) echo 16 16 ;;
-    bench_log) echo 18 18 ;;
+    bench_log) echo 42 42 ;;
     *) echo 1 1 ;;
     esac
 }

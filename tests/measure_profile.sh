@@ -206,6 +206,9 @@ test_real()
         has "$name of tidepool is found" "^$name,libtidepool.so,[0-9.]*," "$OUT/hot_spots.csv"
     done
     has 'and who calls it' $'@bench_mid_mt_gap\tfree@libtidepool.so$' "$OUT/folded.txt"
+    ORDER=5 PROFILE_DURATION=1 expect 'with a setting of the log, of its bench' 0 out ' samples' \
+        "$PROFILE" --out "$OUT"
+    has 'which reads what it wrote' '^log_sum,bench_log,[0-9.]*,' "$OUT/hot_spots.csv"
 }
 
 # refuses PATTERN ARGUMENT...

@@ -155,12 +155,20 @@ test_log_settings()
             "$name=1 is for benches of the log; bench_mid_mt_gap is none" \
             env "$name=1" "$SIMPLE" --runs 1 --out "$OUT" -- "$GAP" --ops 1k
     done
-    fake bench_log_append <<<'echo "{\"mops_per_s\":1}"; echo "$*" >&2; exit 3'
-    ACK=0 TOTAL_MESSAGE_SIZE=4096 measure 'a bench of the log gets them' 1 err \
-        'order 5 --ack 0 --message-size 1024 --total-message-size 4096' --runs 1 -- \
-        "$TMP/bin/bench_log_append"
-    ORDER=x measure 'and they are checked' 2 err "ORDER: 'x' is not a whole number" --runs 1 -- \
-        "$TMP/bin/bench_log_append"
+    fake bench_log_append <<<'echo "{\"gb_per_s\":1}"; echo "$*" >&2; exit 3'
+    ACK=0 TOTAL_MESSAGE_SIZE=4096 measure 'a bench of the log gets those that are set' 1 err \
+        'quiet --ack none --total 4096$' --runs 1 -- "$TMP/bin/bench_log_append"
+    ORDER=4 ACK=1 MESSAGE_SIZE=64 measure 'in its own words' 1 err \
+        'quiet --levels 4 --ack ordered --sizes 64$' --runs 1 -- "$TMP/bin/bench_log_append"
+    for name in ORDER=x ORDER=2 ORDER=05 ACK=2 MESSAGE_SIZE=7 TOTAL_MESSAGE_SIZE=0; do
+        expect "$name is refused" 2 err "^measure_performance_simple.sh: ${name%=*}: " \
+            env "$name" "$SIMPLE" --runs 1 --out "$OUT" -- "$TMP/bin/bench_log_append"
+    done
+    ORDER=0 ACK=0 MESSAGE_SIZE=100 TOTAL_MESSAGE_SIZE=100000 expect \
+        'without a command they choose the bench of the log' 0 out \
+        '^bench_log/ancestor 100 in 1048500 level=0, gb_per_s: 2 runs' "$SIMPLE" --runs 2 \
+        --out "$OUT"
+    has 'which runs without the allocator' ' --levels 0 --ack none .* libc malloc$'
 }
 
 # refuses PATTERN ARGUMENT...

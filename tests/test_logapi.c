@@ -6,6 +6,8 @@
 
 #include <tidepool/log.h>
 
+#include "box/coh.h"
+
 static tide_log_t *log_;
 static tide_log_client_t *client;
 static tide_log_reader_t *reader;
@@ -486,6 +488,68 @@ START_TEST(what_a_log_tells_about_itself)
 }
 END_TEST
 
+/* The payload of a new log lies in memory for which huge pages were asked, where there are some:
+ * otherwise its first lap costs a fault for each small page. */
+START_TEST(a_log_asks_for_huge_pages)
+{
+    struct tide_log_batch batch;
+    char line[512];
+    unsigned long from, to;
+    bool here = false, huge = false;
+    make((struct tide_log_options){.level = 5});
+    ck_assert_int_eq(append("somewhere", TIDE_LOG_TRY), 0);
+    ck_assert_int_eq(tide_log_read(reader, &batch, 1, TIDE_LOG_TRY), 1);
+    FILE *maps = fopen("/proc/self/smaps", "r");
+    while (maps != NULL && fgets(line, sizeof line, maps) != NULL) {
+        if (sscanf(line, "%lx-%lx ", &from, &to) == 2)
+            here = (uintptr_t)batch.data >= from && (uintptr_t)batch.data < to;
+        else if (here && strncmp(line, "VmFlags:", 8) == 0)
+            huge = strstr(line, " hg") != NULL;
+    }
+    fclose(maps);
+    ck_assert_int_eq(huge, access("/sys/kernel/mm/transparent_hugepage/enabled", F_OK) == 0);
+    drop();
+}
+END_TEST
+
+static tide_log_client_t *rival;
+static int rival_in;
+
+/* At the access of shared memory whose turn it is, another client appends. */
+static void append_as_rival(void)
+{
+    if (--rival_in != 0)
+        return;
+    tide_coh_hook = NULL;
+    ck_assert_int_eq(tide_log_append(rival, 0, "rival", 5, TIDE_LOG_TRY, NULL), 0);
+}
+
+/* Once at each access of an append: only between looking for room and taking it does another
+ * append cost a retry. */
+START_TEST(lost_claims_are_counted)
+{
+    struct tide_log_stat stat;
+    uint64_t before = 0, lost = 0;
+    int turn = 1;
+    make((struct tide_log_options){.level = 5});
+    ck_assert_int_eq(tide_log_client_open(&rival, log_, NULL), 0);
+    for (; rival_in <= 0; turn++) {
+        rival_in = turn;
+        tide_coh_hook = append_as_rival;
+        ck_assert_int_eq(append("mine", TIDE_LOG_TRY), 0);
+        tide_coh_hook = NULL;
+        ck_assert_int_eq(tide_log_stat(log_, &stat), 0);
+        ck_assert_uint_le(stat.collisions - before, 1);
+        lost += stat.collisions - before;
+        before = stat.collisions;
+    }
+    ck_assert_uint_ge(lost, 1);
+    ck_assert_uint_lt(lost, (uint64_t)turn / 2);
+    ck_assert_int_eq(tide_log_client_close(rival), 0);
+    drop();
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("logapi");
@@ -508,6 +572,8 @@ int main(void)
     tcase_add_test(tcase, a_child_has_no_log);
     tcase_add_test(tcase, what_is_open_keeps_the_log_open);
     tcase_add_test(tcase, what_a_log_tells_about_itself);
+    tcase_add_test(tcase, lost_claims_are_counted);
+    tcase_add_test(tcase, a_log_asks_for_huge_pages);
     suite_add_tcase(suite, tcase);
     return unit_run(suite);
 }

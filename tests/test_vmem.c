@@ -210,10 +210,10 @@ START_TEST(forgotten_pages_are_zero_in_a_child_only)
 {
     char *base = tide_vmem_map(12288);
     memset(base, 7, 12288);
-    ck_assert_int_eq(tide_vmem_forget_on_fork(base, 8192), 0);
+    ck_assert_int_eq(tide_vmem_advise(base, 8192, TIDE_VMEM_FORGET), 0);
     unit_child_ok(need_zeroes, (long)base);
     ck_assert_int_eq(base[0], 7);
-    ck_assert_int_eq(tide_vmem_forget_on_fork(base + 1, 4096), -EINVAL);
+    ck_assert_int_eq(tide_vmem_advise(base + 1, 4096, TIDE_VMEM_FORGET), -EINVAL);
     ck_assert_int_eq(tide_vmem_unmap(base, 12288), 0);
 }
 END_TEST
@@ -254,6 +254,40 @@ static void limit_is_obeyed(long unused)
     UNIT_NEED(errno == KEEP);
     base[SIZE - 1] = 1;
 }
+
+/* The flags of the mapping at this address, out of smaps; false if it has none of this name. */
+static bool mapping_has(const char *base, const char *flag)
+{
+    char line[512], start[32];
+    bool here = false, has = false;
+    FILE *maps = fopen("/proc/self/smaps", "r");
+    ck_assert_ptr_nonnull(maps);
+    snprintf(start, sizeof start, "%lx-", (unsigned long)base);
+    while (fgets(line, sizeof line, maps) != NULL) {
+        if (strncmp(line, start, strlen(start)) == 0)
+            here = true;
+        if (here && strncmp(line, "VmFlags:", 8) == 0) {
+            has = strstr(line, flag) != NULL;
+            break;
+        }
+    }
+    fclose(maps);
+    return has;
+}
+
+START_TEST(huge_pages_are_asked_for)
+{
+    char *base = tide_vmem_map(SIZE);
+    ck_assert(!mapping_has(base, " hg"));
+    int result = tide_vmem_advise(base, SIZE, TIDE_VMEM_HUGE);
+    if (access("/sys/kernel/mm/transparent_hugepage/enabled", F_OK) != 0)
+        ck_assert_int_eq(result, -EINVAL);
+    else
+        ck_assert(result == 0 && mapping_has(base, " hg"));
+    ck_assert_int_eq(tide_vmem_advise(base + 1, 4096, TIDE_VMEM_HUGE), -EINVAL);
+    ck_assert_int_eq(tide_vmem_unmap(base, SIZE), 0);
+}
+END_TEST
 
 START_TEST(the_limit_of_address_space)
 {
@@ -309,6 +343,7 @@ int main(void)
                                   decommitted_pages_are_gone_and_zero,
                                   decommit_says_what_is_wrong,
                                   forgotten_pages_are_zero_in_a_child_only,
+                                  huge_pages_are_asked_for,
                                   figures_of_the_machine,
                                   the_limit_of_address_space,
                                   memory_that_comes_back_is_new,

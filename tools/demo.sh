@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # The main job: compiles git (a Debian source package) first with the system's malloc, then
 # under the preloaded library, and shows that nothing differs and that every process was
-# served; then runs the gap bench and tells where the bytes went. All output is in build/demo.
+# served; then runs the gap bench and the shared log, and tells where the bytes went. All output is
+# in build/demo.
 set -u
 export LC_ALL=C
 
@@ -29,7 +30,8 @@ usage()
     cat <<'TEXT'
 Usage: tools/demo.sh [--help]
 Needs a finished `make`. Compiles the Debian source package git without and with the library,
-compares every object, checks every process, runs bench_mid_mt_gap under each allocator.
+compares every object, checks every process, runs bench_mid_mt_gap under each allocator, and
+appends to a shared log of four brokers, whose reader checks the order.
 BUILD names the build directory (default: build); results land in its demo/.
 TIDEPOOL_OPTIONS of the environment holds for the compile pass under the library.
 DEMO_NO_TRACE=1 does without tracing, as on a machine that forbids it.
@@ -79,7 +81,8 @@ prepare()
     for need in gcc make awk realpath; do
         command -v "$need" >/dev/null || cannot "$need is not installed (tools/deps.sh demo)"
     done
-    for need in "$library" "$build/tidepool" "$build/bench/bench_mid_mt_gap"; do
+    for need in "$library" "$build/tidepool" "$build/bench/bench_mid_mt_gap" \
+        "$build/bench/bench_log"; do
         [ -e "$need" ] || cannot "no $need: run make first"
     done
     case $build in
@@ -346,7 +349,7 @@ check_processes()
     fi
 }
 
-# ---- 3. the bench, 4. the bytes ---------------------------------------------------------
+# ---- 3. the bench, 4. the bytes, 5. the log ---------------------------------------------
 
 bench()
 {
@@ -408,6 +411,26 @@ bytes()
         }' "$demo/all.json" || disproof "the statistics tell of no block at all"
 }
 
+# The reader of the bench ends it when a batch is out of its turn, or a byte is another one.
+shared_log()
+{
+    local -a command=("$build/bench/bench_log" --case ancestor --total 512M --quiet --csv)
+    step "5. The shared log: four brokers, order level 5, messages of 1 KiB in batches of 1 MiB"
+    "${command[@]}" >"$demo/log.csv" || disproof "the order of the log, or what was read, is wrong"
+    log_speed=$(awk -F, '
+        NR == 1 { for (i = 1; i <= NF; i++) at[$i] = i; next }
+        $at["level"] == 5 && $at["brokers_seen"] == 4 {
+            printf "%.2f GB/s, %.2f times the pipe", $at["gb_per_s"], $at["ratio_to_pipe"]
+        }' "$demo/log.csv")
+    if [ -z "$log_speed" ]; then
+        disproof "the reader of the log did not get batches from all four brokers"
+        return
+    fi
+    printf '  a reader got every batch of all four brokers in one gap-free order, in place, and\n'
+    printf '  read every byte: %s. The pipe: one core copies as\n' "$log_speed"
+    printf '  much into a ring of 64 MiB and another one reads it, without any order or log\n'
+}
+
 summary()
 {
     local line
@@ -417,6 +440,7 @@ summary()
     printf '  CPU seconds    %s without, %s under the library (ratio %s)\n' "$cpu_glibc" \
         "$cpu_tidepool" "$cpu_ratio"
     printf '  bench          %s\n' "${ratios:-no result}"
+    printf '  shared log     %s\n' "${log_speed:-no result}"
     if [ ${#disproofs[@]} -eq 0 ]; then
         printf '  everything holds: equal objects, every compiler process served\n'
         return 0
@@ -435,4 +459,5 @@ compare_objects
 check_processes
 bench
 bytes
+shared_log
 summary

@@ -135,43 +135,72 @@ statistics()
     awk -f "$STATISTICS" -f "$HOME_DIR/tools/measure/$1.awk" "${@:2}"
 }
 
+# is_log: the bench that was chosen is one of the log, which uses no allocator.
+is_log()
+{
+    [[ ${BENCH[0]##*/} == bench_log* ]]
+}
+
+# Some setting of the log is in the environment.
+has_log_settings()
+{
+    [[ -n ${ORDER+set}${ACK+set}${MESSAGE_SIZE+set}${TOTAL_MESSAGE_SIZE+set} ]]
+}
+
 # The log's settings belong to the log's benches: anywhere else they would be ignored, and a
-# figure would be taken for what it is not.
+# figure would be taken for what it is not. ACK: 0 none, 1 ordered.
 log_settings()
 {
-    local name
+    local name acks=(none ordered)
     LOG_FLAGS=()
-    if [[ ${BENCH[0]##*/} != bench_log* ]]; then
+    if ! is_log; then
         for name in ORDER ACK MESSAGE_SIZE TOTAL_MESSAGE_SIZE; do
             [[ -z ${!name+set} ]] ||
                 die "$name=${!name} is for benches of the log; ${BENCH[0]##*/} is none: unset $name"
         done
         return 0
     fi
-    need_number ORDER "${ORDER:-5}" 0 5
-    need_number ACK "${ACK:-1}" 0 2
-    need_number MESSAGE_SIZE "${MESSAGE_SIZE:-1024}" 1 1073741824
-    LOG_FLAGS=(--order "${ORDER:-5}" --ack "${ACK:-1}" --message-size "${MESSAGE_SIZE:-1024}")
+    if [[ -n ${ORDER+set} ]]; then
+        [[ $ORDER =~ ^[045]$ ]] || die "ORDER: '$ORDER' is none of the levels 0, 4, 5"
+        LOG_FLAGS+=(--levels "$ORDER")
+    fi
+    if [[ -n ${ACK+set} ]]; then
+        [[ $ACK =~ ^[01]$ ]] || die "ACK: '$ACK' is neither 0 (none) nor 1 (ordered)"
+        LOG_FLAGS+=(--ack "${acks[ACK]}")
+    fi
+    if [[ -n ${MESSAGE_SIZE+set} ]]; then
+        need_number MESSAGE_SIZE "$MESSAGE_SIZE" 8 1073741824
+        LOG_FLAGS+=(--sizes "$MESSAGE_SIZE")
+    fi
     if [[ -n ${TOTAL_MESSAGE_SIZE+set} ]]; then
         need_number TOTAL_MESSAGE_SIZE "$TOTAL_MESSAGE_SIZE" 1 999999999999999
-        LOG_FLAGS+=(--total-message-size "$TOTAL_MESSAGE_SIZE")
+        LOG_FLAGS+=(--total "$TOTAL_MESSAGE_SIZE")
     fi
 }
 
-# choose_bench [WORD...]: sets BENCH to the words, or to the gap bench, long enough to time.
+# choose_bench [WORD...]: sets BENCH to the words. By default the gap bench, long enough to time;
+# or, when one of the log's settings is there, the log as its predecessor was set up: 4 brokers,
+# level 5, ack ordered, messages of 1 KiB in batches of 1 MiB, for what is not set.
 choose_bench()
 {
     BENCH=("$@")
-    (($# > 0)) || BENCH=("$BUILD/bench/bench_mid_mt_gap" --ops 10M)
+    if (($# == 0)); then
+        BENCH=("$BUILD/bench/bench_mid_mt_gap" --ops 10M)
+        if has_log_settings; then
+            BENCH=("$BUILD/bench/bench_log" --case ancestor --rounds 1)
+        fi
+    fi
     command -v "${BENCH[0]}" >/dev/null || die "${BENCH[0]}: no such program (built already?)"
     log_settings
 }
 
-# choose_library FILE|none|'': sets PRELOAD to an absolute path, or to nothing for libc.
+# choose_library FILE|none|'': sets PRELOAD to an absolute path, or to nothing for libc, as for
+# the log.
 choose_library()
 {
     PRELOAD=
     [[ $1 != none ]] || return 0
+    if [[ -z $1 ]] && is_log; then return 0; fi
     PRELOAD=${1:-$BUILD/libtidepool.so}
     [[ -f $PRELOAD && -r $PRELOAD ]] || die "$PRELOAD: cannot be read (run make, or --so FILE|none)"
     PRELOAD=$(realpath "$PRELOAD")

@@ -6,7 +6,8 @@
 #   --runs N       runs (NUM_ITERATIONS, default 10)
 #   --timeout S    seconds that one run may take (RUN_SECONDS, default 300)
 #   --so FILE      what is preloaded (default build/libtidepool.so); none: libc's malloc
-#   --metric KEY   the figure to describe, a key of the bench's JSON (default mops_per_s)
+#   --metric KEY   the figure to describe, a key of the bench's JSON (default mops_per_s, of the
+#                  log gb_per_s)
 #   --out DIR      where runs.csv, summary.csv and summary.json go (default
 #                  build/measure/simple); every run is written as it ends
 #   --require W    stable or moderate: status 1 if the verdict is worse
@@ -14,8 +15,10 @@
 #   --help         this text
 #
 # BENCH is a program that takes --json and --quiet; by default bench_mid_mt_gap --ops 10M of the
-# build directory (BUILD, default build). ORDER, ACK, MESSAGE_SIZE and TOTAL_MESSAGE_SIZE (bytes)
-# are for benches of the log, bench_log*, and refused with any other.
+# build directory (BUILD, default build). With one of ORDER (0, 4, 5), ACK (0 none, 1 ordered),
+# MESSAGE_SIZE and TOTAL_MESSAGE_SIZE (bytes) it is bench_log --case ancestor: 4 brokers, ORDER 5,
+# ACK 1, messages of 1024 bytes in batches of 1 MiB, for what is not set. They go to any bench of
+# the log, bench_log*, and are refused with any other; those run without --so.
 #
 # Reported: mean, median, standard deviation and variance of the sample, p95 and p99 (nearest
 # rank), and the coefficient of variation: below 10 % stable, below 20 % moderate, else unstable.
@@ -24,11 +27,11 @@
 # interruption (130 or 143) the runs so far are written and described.
 set -u
 . "$(dirname "${BASH_SOURCE[0]}")/lib_measure.sh"
+. "$HOME_DIR/tools/lib_runs.sh"
 
 RUNS=${NUM_ITERATIONS:-10}
 LIMIT=${RUN_SECONDS:-300}
-METRIC=mops_per_s
-SO='' OUT='' REQUIRE=''
+METRIC='' SO='' OUT=$BUILD/measure/simple REQUIRE=''
 
 take()
 {
@@ -42,74 +45,12 @@ take()
     esac
 }
 
-check_input()
-{
-    need_number "--runs (NUM_ITERATIONS)" "$RUNS" 1 100000
-    need_number "--timeout (RUN_SECONDS)" "$LIMIT" 1 1000000
-    [[ $METRIC =~ ^[A-Za-z_][A-Za-z0-9_.]*$ ]] || die "--metric: '$METRIC' is no key"
-    [[ -z $REQUIRE || $REQUIRE == stable || $REQUIRE == moderate ]] ||
-        die "--require: '$REQUIRE' is neither stable nor moderate"
-    choose_bench ${WORDS+"${WORDS[@]}"}
-    choose_library "$SO"
-    OUT=${OUT:-$BUILD/measure/simple}
-    mkdir -p "$OUT" || die "$OUT: cannot be made"
-    RESULTS=$OUT/runs.csv
-    rows -v header=1 </dev/null >"$RESULTS" || die "$RESULTS: cannot be written"
-}
-
-rows()
-{
-    statistics rows -v metric="$METRIC" "$@"
-}
-
-# The library under test has tiers: then a bench that knows them must find them.
-has_tiers()
-{
-    [[ -n $PRELOAD ]] && grep -q tide_tier_of "$PRELOAD"
-}
-
-run_all()
-{
-    local i start ours=0 words
-    if has_tiers; then ours=1; fi
-    for ((i = 1; i <= RUNS; i += 1)); do
-        start=$EPOCHREALTIME
-        run_limited "$LIMIT" "$WORK/out" "$WORK/err" "${BENCH[@]}" --json --quiet \
-            ${LOG_FLAGS+"${LOG_FLAGS[@]}"}
-        words=$(ending "$STATUS" "$LIMIT" "$WORK/err")
-        rows -v run_no="$i" -v start="${start/,/.}" -v ending="${words//\\/\\\\}" -v ours=$ours \
-            <"$WORK/out" >"$WORK/rows"
-        cat "$WORK/rows" >>"$RESULTS"
-        progress "$SELF: [$i/$RUNS] $(tail -n 1 "$WORK/rows" | cut -d, -f3-5)"
-    done
-}
-
-summarise()
-{
-    statistics summary -v columns="$METRIC" -v group=result_name "$@" "$RESULTS"
-}
-
-# Shows what the runs so far gave. Status 1: something failed or is too wide.
 show()
 {
     local status=0
-    clear_line
-    printf '%s, %s\n' "${BENCH[*]}" "${PRELOAD:-libc malloc}"
-    summarise -v form=text -v require="$REQUIRE" || status=1
-    summarise -v form=csv >"$OUT/summary.csv" 2>/dev/null || true
-    summarise -v form=json >"$OUT/summary.json" 2>/dev/null || true
+    show_runs || status=1
     printf 'written to %s: runs.csv summary.csv summary.json\n' "$OUT"
     return $status
-}
-
-# on_signal STATUS: keeps what there is.
-on_signal()
-{
-    trap '' INT TERM
-    stop_child
-    say "interrupted; the runs so far:"
-    show || true
-    exit "$1"
 }
 
 # ---- self-test ------------------------------------------------------------------------------
@@ -132,7 +73,7 @@ cell()
 self_test()
 {
     local csv log
-    RESULTS=$WORK/runs.csv
+    RESULTS=$WORK/runs.csv METRIC=mops_per_s
     printf '%s\n' mops_per_s 2 4 4 4 5 5 7 9 >"$RESULTS"
     csv=$(summarise -v form=csv)
     self 'the mean of 2 4 4 4 5 5 7 9 is 5' 5 "$(cell mean_mops_per_s "$csv")"
@@ -150,7 +91,7 @@ self_test()
 # ------------------------------------------------------------------------------------------
 
 parse_options '--runs --timeout --so --metric --out --require --' "$@"
-check_input
+check_runs ${WORDS+"${WORDS[@]}"}
 make_work
 trap_signals
 run_all

@@ -14,9 +14,10 @@
 #   --self-test     checks the reading of samples and the drawing; needs no perf
 #   --help          this text
 #
-# COMMAND is by default bench_mid_mt_gap of the build directory (BUILD, default build). Samples
-# follow the processor's cycles where the machine shows them, else the kernel's clock. Where it
-# has cache and branch counters a second run of the command counts with them.
+# COMMAND is by default bench_mid_mt_gap of the build directory (BUILD, default build); with one of
+# ORDER, ACK, MESSAGE_SIZE and TOTAL_MESSAGE_SIZE it is bench_log, for whose benches these are.
+# Samples follow the processor's cycles where the machine shows them, else the kernel's clock. Where
+# it has cache and branch counters a second run of the command counts with them.
 #
 # Verdicts: a function with more than 5 % of the time of its own is a hot spot, above 20 % a
 # target; last-level cache misses above 10 % of the loads and branch misses above 5 % are told.
@@ -44,6 +45,15 @@ take()
     esac
 }
 
+# Something that runs for longer than it is recorded.
+default_command()
+{
+    WORDS=("$BUILD/bench/bench_mid_mt_gap" --ops 100G)
+    if has_log_settings; then
+        WORDS=("$BUILD/bench/bench_log" --case ancestor --rounds 99 --total 4G)
+    fi
+}
+
 check_input()
 {
     need_number "--duration (PROFILE_DURATION)" "$DURATION" 0 86400
@@ -56,7 +66,7 @@ check_input()
     else
         command -v perf >/dev/null || die 'perf is missing: install the package linux-perf' \
             '(Ubuntu: linux-tools), or give samples from elsewhere with --from FILE'
-        ((${#WORDS[@]} > 0)) || WORDS=("$BUILD/bench/bench_mid_mt_gap" --ops 100G)
+        ((${#WORDS[@]} > 0)) || default_command
         [[ ${WORDS[0]} != "$BUILD/bench/bench_mid_mt_gap" || $DURATION -gt 0 ||
             ${#WORDS[@]} -gt 3 ]] || die '--duration 0: the default command does not end by itself'
         choose_bench "${WORDS[@]}"

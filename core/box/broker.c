@@ -25,21 +25,36 @@ void tide_broker_close(struct tide_broker *self)
     tide_coh_set(self->map->coh, &self->entry->owner, 0);
 }
 
-enum tide_ring_share tide_broker_share(const struct tide_broker *self)
+TIDE_INLINE enum tide_ring_share broker_share(const struct tide_broker *self)
 {
-    return self->map->level != 4
+    return TIDE_LIKELY(self->map->level != 4)
                ? TIDE_RING_ALL
                : tide_session_share(self->map, self->client, self->next, self->next == self->sent);
+}
+
+enum tide_ring_share tide_broker_share(const struct tide_broker *self)
+{
+    return broker_share(self);
+}
+
+/* The line is the producer's own. */
+static void broker_count_lost(struct tide_broker *self)
+{
+    _Atomic uint64_t *word = &self->entry->lost;
+    uint64_t lost = atomic_load_explicit(word, memory_order_relaxed) + self->claim.lost;
+    tide_coh_set(self->map->coh, word, lost);
 }
 
 bool tide_broker_claim(struct tide_broker *self, uint32_t broker, uint32_t bytes)
 {
     const struct tide_logmap *map = self->map;
     do {
-        enum tide_ring_share share = tide_broker_share(self);
+        enum tide_ring_share share = broker_share(self);
         if (TIDE_LIKELY(
                 tide_ring_claim(map, broker, bytes, share, &self->entry->claim, &self->claim))) {
             self->claimed = true;
+            if (TIDE_UNLIKELY(self->claim.lost != 0))
+                broker_count_lost(self);
             return true;
         }
     } while (tide_trim_for(map, broker) != 0);

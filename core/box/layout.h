@@ -226,7 +226,8 @@ struct tide_layout_producer {
     uint32_t client, epoch;  /* the session it appends to */
     uint64_t started;        /* of the process, to tell it from a later one with its id */
     uint64_t appends, waits; /* batches; times it found its ring full */
-    uint64_t pad[10];
+    _Atomic uint64_t lost;   /* compare-and-swaps for room that another producer won */
+    uint64_t pad[9];
 };
 _Static_assert(offsetof(struct tide_layout_producer, claim) == 8, "claim");
 _Static_assert(offsetof(struct tide_layout_producer, client) == 16, "client");

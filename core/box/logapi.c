@@ -82,7 +82,7 @@ void *tide_logapi_handle(size_t size)
 {
     size = tide_align_up(size, tide_vmem_page_size());
     void *handle = tide_vmem_map(size);
-    if (handle != NULL && tide_vmem_forget_on_fork(handle, size) != 0) {
+    if (handle != NULL && tide_vmem_advise(handle, size, TIDE_VMEM_FORGET) != 0) {
         tide_vmem_unmap(handle, size);
         return NULL;
     }
@@ -214,6 +214,7 @@ static int logapi_make(tide_log_t *log, const struct tide_layout_head *plan)
     void *base = tide_vmem_map(plan->size);
     if (base == NULL)
         return tide_logapi_error(-ENOMEM, "no memory for bytes of a log", plan->size, 1, 0);
+    tide_vmem_advise(base, plan->size, TIDE_VMEM_HUGE); /* rings are written all over */
     int error = tide_logapi_format(log, base, plan, true);
     if (error != 0)
         tide_vmem_unmap(base, plan->size);

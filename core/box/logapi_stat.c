@@ -1,6 +1,15 @@
 /* logapi_stat.c - what a log tells about itself; see logapi.h */
 #include "box/logapi.h"
 
+/* Of all producers, those of before too: an entry that is used again goes on counting. */
+static uint64_t logapi_lost(const struct tide_logmap *map)
+{
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < map->producers; i++)
+        sum += tide_coh_get(map->coh, &map->producer[i].lost);
+    return sum;
+}
+
 static int logapi_check_log(const tide_log_t *log)
 {
     if (log != NULL && log->magic == TIDE_LOGAPI_LOG)
@@ -32,6 +41,7 @@ TIDE_EXPORT int tide_log_stat(tide_log_t *log, struct tide_log_stat *out)
         .committed = map->level != 0 ? tide_order_frontier(map, UINT64_MAX) : map->first,
         .taken = head.place,
         .messages = head.base,
+        .collisions = logapi_lost(map),
         .contention = tide_coh_get(map->coh, &map->head->contention),
     };
     return 0;

@@ -36,8 +36,8 @@ static struct ring_room ring_room(const struct tide_logmap *map, enum tide_ring_
 /* What would be claimed if the claim word is `word`; false when there is no room. What is
  * released is read after the word, so the word is never behind it unless it is an old one:
  * then the differences are great, and the ring looks full. */
-static bool ring_try(const struct tide_logmap *map, const struct tide_layout_broker *broker,
-                     uint64_t word, struct ring_room room, struct tide_ring_claim *claim)
+TIDE_INLINE bool ring_try(const struct tide_logmap *map, const struct tide_layout_broker *broker,
+                          uint64_t word, struct ring_room room, struct tide_ring_claim *claim)
 {
     uint64_t slot = tide_coh_get(map->coh, &broker->released_slot);
     uint64_t granule = tide_coh_get(map->coh, &broker->released_granule);
@@ -70,6 +70,7 @@ bool tide_ring_claim(const struct tide_logmap *map, uint32_t number, uint32_t by
     struct ring_room room = ring_room(map, share);
     uint64_t word = tide_coh_get(map->coh, &broker->claim), next = 0;
     claim->granules = ring_granules(bytes);
+    claim->lost = 0;
     do {
         while (TIDE_UNLIKELY(!ring_try(map, broker, word, room, claim))) {
             uint64_t now = tide_coh_get(map->coh, &broker->claim);
@@ -80,7 +81,7 @@ bool tide_ring_claim(const struct tide_logmap *map, uint32_t number, uint32_t by
         atomic_store_explicit(note, (uint64_t)number << 32 | (uint32_t)claim->slot,
                               memory_order_relaxed);
         next = (claim->slot + 1) << 32 | (uint32_t)claim->end;
-    } while (!tide_coh_win(map->coh, &broker->claim, &word, next));
+    } while (!tide_coh_win(map->coh, &broker->claim, &word, next) && ++claim->lost != 0);
     claim->broker = number;
     claim->room = (uint32_t)(claim->granules * TIDE_LAYOUT_GRANULE);
     claim->payload = map->payload + (number * map->granules.size +

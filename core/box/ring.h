@@ -22,6 +22,7 @@ struct tide_ring_claim {
     unsigned char *payload; /* first byte, 64-byte aligned */
     uint32_t broker;
     uint32_t room; /* bytes */
+    uint32_t lost; /* compare-and-swaps that another producer won meanwhile */
 };
 
 /* What the producer says about a batch. */

@@ -93,9 +93,10 @@ int tide_vmem_decommit(void *base, size_t size)
     return (int)tide_sys3(SYS_madvise, (long)base, (long)size, MADV_DONTNEED);
 }
 
-int tide_vmem_forget_on_fork(void *base, size_t size)
+int tide_vmem_advise(void *base, size_t size, enum tide_vmem_advice advice)
 {
-    return (int)tide_sys3(SYS_madvise, (long)base, (long)size, MADV_WIPEONFORK);
+    static const int known[] = {MADV_WIPEONFORK, MADV_HUGEPAGE};
+    return (int)tide_sys3(SYS_madvise, (long)base, (long)size, known[advice]);
 }
 
 size_t tide_vmem_page_size(void)

@@ -40,8 +40,13 @@ void *tide_vmem_remap(void *base, size_t old_size, size_t new_size);
  * Fails (-EINVAL) on locked memory. */
 int tide_vmem_decommit(void *base, size_t size);
 
-/* A child process finds zeroes there. Fails (-EINVAL) on kernels before 4.14. */
-int tide_vmem_forget_on_fork(void *base, size_t size);
+enum tide_vmem_advice {
+    TIDE_VMEM_FORGET, /* a child process finds zeroes there; not on kernels before 4.14 */
+    TIDE_VMEM_HUGE    /* huge pages, if there are some: for what will be used all over */
+};
+
+/* Fails (-EINVAL) where the kernel does not know that. */
+int tide_vmem_advise(void *base, size_t size, enum tide_vmem_advice advice);
 
 /* Bytes in a page. */
 size_t tide_vmem_page_size(void);

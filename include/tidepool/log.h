@@ -372,6 +372,7 @@ struct tide_log_stat {
     uint64_t committed;  /* positions below are committed */
     uint64_t taken;      /* positions below were given */
     uint64_t messages;   /* numbers below were given to messages */
+    uint64_t collisions; /* times another append took the room that one was about to claim */
     uint64_t contention; /* level 4: times a session or the mutex was found taken */
 };
 int tide_log_stat(tide_log_t *log, struct tide_log_stat *out);

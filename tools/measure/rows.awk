@@ -8,8 +8,11 @@
 # The columns behind the metric: JSON key, name in the CSV.
 function set_columns() {
     not_ours = "tidepool did not serve it (a bench of no allocator needs --so none)"
-    extra_count = split("wall_s cpu_s peak_rss_kib final_rss_kib invol_switches", extra, " ")
+    extra_count = split(more " wall_s cpu_s peak_rss_kib final_rss_kib invol_switches", extra, " ")
     extra_column["invol_switches"] = "invol_switches_count"
+    extra_column["level"] = "level_no"
+    extra_column["contention"] = "contention_count"
+    extra_column["claim_retries"] = "claim_retries_count"
 }
 
 function print_header(    i) {
@@ -37,6 +40,14 @@ function name_of(values,    i, n, key, name) {
     return name
 }
 
+# In words which brokers are missing; the pipe, level -1, has none.
+function missing_brokers(values) {
+    if (values["level"] + 0 < 0 || kind["brokers_seen"] != "number") return ""
+    told++
+    if (values["brokers_seen"] + 0 >= values["brokers"] + 0) return ""
+    return values["brokers_seen"] " of " values["brokers"] " brokers seen"
+}
+
 BEGIN {
     set_columns()
     if (header) {
@@ -51,6 +62,7 @@ BEGIN {
     status[n] = ending
     if (status[n] == "" && kind[metric] != "number")
         status[n] = "the result has no number " metric
+    if (status[n] == "" && brokers) status[n] = missing_brokers(value)
     result_name[n] = name_of(value)
     if (kind["tier_ops"] == "word") asked++
     row[n] = cells_of(value)
@@ -65,6 +77,7 @@ END {
         row[1] = cells_of(value)
     }
     for (n = 1; n <= results; n++) {
+        if (status[n] == "" && brokers && !told) status[n] = "it does not tell which brokers it saw"
         if (status[n] == "" && ours && asked == results) status[n] = not_ours
         if (status[n] != "") sub(/^[^,]*/, "", row[n])
         printf "%d,%.3f,%s,%s,%s\n", run_no, start, csv_quote(status[n] == "" ? "ok" : status[n]), \
