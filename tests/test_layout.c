@@ -27,14 +27,17 @@ static void check_parts(const struct tide_layout_head *head)
     ck_assert_uint_ge(head->links_at, head->holds_at + (uint64_t)head->sessions * head->window *
                                                            sizeof(struct tide_layout_hold));
     ck_assert_uint_ge(head->retired_at, head->links_at + (held ? 8 * all : 0));
-    ck_assert_uint_ge(head->index_at, head->retired_at + (head->level ? all / 8 : 0));
+    ck_assert_uint_ge(head->retires_at, head->retired_at + (head->level ? all / 8 : 0));
+    ck_assert_uint_ge(head->index_at,
+                      head->retires_at + head->slots * sizeof(struct tide_layout_retire));
     ck_assert_uint_ge(head->slots_at,
                       head->index_at + head->entries * sizeof(struct tide_layout_entry));
     ck_assert_uint_ge(head->payload_at, head->slots_at + all * sizeof(struct tide_layout_slot));
     ck_assert_uint_ge(head->size, head->payload_at + head->brokers * head->payload);
     ck_assert_uint_eq(head->entries, head->level ? all : 0);
     ck_assert_uint_eq((head->brokers_at | head->producers_at | head->readers_at |
-                       head->sessions_at | head->holds_at | head->links_at | head->retired_at) %
+                       head->sessions_at | head->holds_at | head->links_at | head->retired_at |
+                       head->retires_at) %
                           128,
                       0);
     ck_assert_uint_eq((head->index_at | head->slots_at | head->payload_at | head->size) % 4096, 0);

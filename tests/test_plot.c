@@ -432,10 +432,10 @@ START_TEST(calls_that_never_ended_are_swept)
     set_word(25, TIDE_REGION_LENT, 0);           /* no length, */
     set_word(SEGMENTS - 1, TIDE_REGION_LENT, 2); /* or a run over the end */
     set_word(30, 99, 1);
-    ck_assert_uint_eq(tide_plot_sweep(&plot, false), 4 + 3 + 2 + 2 + 1 + 1 + 1);
+    ck_assert_uint_eq(tide_plot_sweep(&plot, false, NULL), 4 + 3 + 2 + 2 + 1 + 1 + 1);
     ck_assert_uint_eq(free_ones(), SEGMENTS - 5);
     ck_assert_int_eq(read_one(1).state, TIDE_REGION_LENT);
-    ck_assert_uint_eq(tide_plot_sweep(&plot, true), 0);
+    ck_assert_uint_eq(tide_plot_sweep(&plot, true, NULL), 0);
     ck_assert_int_eq(take(&plot, TIDE_REGION_LENT, SEGMENTS - 5, 0), 5);
 }
 END_TEST
@@ -452,6 +452,46 @@ START_TEST(runs_that_cannot_be_are_not_given_back)
 }
 END_TEST
 
+START_TEST(what_is_left_is_nobodys)
+{
+    ck_assert_int_eq(take(&plot, TIDE_REGION_HEAP, 1, 7), 1);
+    ck_assert_int_eq(take(&plot, TIDE_REGION_RUN, 2, 7), 2);
+    ck_assert_int_eq(take(&plot, TIDE_REGION_LENT, 1, 7), 4);
+    ck_assert_int_eq(take(&other, TIDE_REGION_HEAP, 1, 7), 5);
+    tide_plot_leave(&plot, 1, 8);
+    ck_assert_uint_eq(read_one(1).session, plot.session);
+    for (uint64_t i = 1; i <= 6; i++)
+        tide_plot_leave(&plot, i, 7);
+    ck_assert_uint_eq(read_one(1).session, 0);
+    ck_assert_uint_eq(read_one(2).session, 0);
+    ck_assert_uint_eq(read_one(4).session, plot.session);
+    ck_assert_uint_eq(read_one(5).session, other.session);
+    ck_assert_int_eq(tide_plot_give(&plot, 1, TIDE_REGION_HEAP), -EINVAL);
+    ck_assert_int_eq(tide_plot_give(&plot, 2, TIDE_REGION_RUN), -EINVAL);
+    ck_assert_uint_eq(tide_plot_sweep(&plot, false, NULL), 0);
+    ck_assert_uint_eq(tide_plot_sweep(&plot, true, NULL), 4);
+    ck_assert_uint_eq(free_ones(), SEGMENTS - 2);
+}
+END_TEST
+
+START_TEST(what_is_to_be_kept_is_not_swept)
+{
+    uint64_t keep[(SEGMENTS + 63) / 64] = {UINT64_C(1) << 2 | UINT64_C(1) << 7};
+    for (unsigned i = 1; i <= 3; i++)
+        ck_assert_int_eq(take(&other, TIDE_REGION_HEAP, 1, 1), i);
+    ck_assert_int_eq(take(&other, TIDE_REGION_RUN, 3, 1), 4);
+    ck_assert_int_eq(take(&other, TIDE_REGION_RUN, 3, 1), 7);
+    ck_assert_uint_eq(tide_plot_sweep(&plot, true, keep), 5);
+    ck_assert_int_eq(read_one(1).state, TIDE_REGION_FREE);
+    ck_assert_int_eq(read_one(2).state, TIDE_REGION_HEAP);
+    ck_assert_int_eq(read_one(4).state, TIDE_REGION_FREE);
+    ck_assert_int_eq(read_one(7).state, TIDE_REGION_RUN);
+    ck_assert_int_eq(read_one(9).state, TIDE_REGION_PART);
+    ck_assert_uint_eq(tide_plot_sweep(&plot, true, NULL), 4);
+    ck_assert_uint_eq(free_ones(), SEGMENTS - 1);
+}
+END_TEST
+
 START_TEST(heaps_of_others_are_swept_on_demand)
 {
     ck_assert_int_eq(take(&plot, TIDE_REGION_HEAP, 1, 1), 1);
@@ -459,8 +499,8 @@ START_TEST(heaps_of_others_are_swept_on_demand)
     ck_assert_int_eq(take(&other, TIDE_REGION_RUN, 3, 1), 3);
     ck_assert_int_eq(take(&other, TIDE_REGION_LENT, 2, 1), 6);
     ck_assert_int_eq(take(&plot, TIDE_REGION_LENT, 1, 1), 8);
-    ck_assert_uint_eq(tide_plot_sweep(&plot, false), 0);
-    ck_assert_uint_eq(tide_plot_sweep(&plot, true), 4);
+    ck_assert_uint_eq(tide_plot_sweep(&plot, false, NULL), 0);
+    ck_assert_uint_eq(tide_plot_sweep(&plot, true, NULL), 4);
     ck_assert_int_eq(read_one(1).state, TIDE_REGION_HEAP);
     ck_assert_int_eq(read_one(2).state, TIDE_REGION_FREE);
     ck_assert_int_eq(read_one(6).state, TIDE_REGION_LENT);
@@ -482,6 +522,8 @@ int main(void)
                             what_another_gives_back_is_found,
                             calls_that_never_ended_are_swept,
                             runs_that_cannot_be_are_not_given_back,
+                            what_is_left_is_nobodys,
+                            what_is_to_be_kept_is_not_swept,
                             heaps_of_others_are_swept_on_demand,
                             NULL};
     Suite *suite = suite_create("plot");

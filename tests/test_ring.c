@@ -16,7 +16,7 @@ static void make(uint64_t slots, uint64_t granules, uint64_t first)
 
 static void publish(const struct tide_ring_claim *claim, uint32_t size)
 {
-    struct tide_ring_batch batch = {7, 8, 9, 1, size, 0};
+    struct tide_ring_batch batch = {7, 8, 9, 1, size, 0, 0};
     tide_ring_publish(&map, claim, &batch, 0);
 }
 

@@ -57,7 +57,7 @@ END_TEST
 START_TEST(slots_are_released_in_the_order_of_the_ring)
 {
     struct tide_ring_claim claim[3];
-    struct tide_ring_batch batch = {0, 0, 0, 1, 64, 0};
+    struct tide_ring_batch batch = {0, 0, 0, 1, 64, 0, 0};
     make((struct tide_layout_wish){.level = 5, .slots = 8, .payload = 4096});
     for (int i = 0; i < 3; i++) {
         ck_assert(tide_ring_claim(&map, 0, 100, TIDE_RING_ALL, &producer.entry->claim, &claim[i]));

@@ -4,7 +4,7 @@
  * owns:      its entry of the producer table
  * threads:   one at a time per producer
  * invariant: a claim is published, as a batch or as a pad, before the next one is made
- * uses:      ring, order, session, trim, frame, crc
+ * uses:      ring, order, session, trim, retire, frame, crc
  * used by:   logapi
  * not here:  waiting (logapi)
  * test:      tests/test_broker.c
@@ -43,12 +43,30 @@ void tide_broker_close(struct tide_broker *self);
 /* How much of a ring its next batch may fill. */
 enum tide_ring_share tide_broker_share(const struct tide_broker *self);
 
-/* One step: claims room for a batch of `bytes`, freeing some if need be. False: full. */
+/* A batch that is in a block of the region. */
+struct tide_broker_block {
+    unsigned char *data;
+    uint64_t keeper; /* see layout.h */
+    uint32_t size;   /* bytes of frames */
+    uint32_t count;  /* messages */
+};
+
+/* One step: claims room for a batch of `bytes`, freeing some if need be. 0: only a slot, for
+ * a block. False: full. */
 bool tide_broker_claim(struct tide_broker *self, uint32_t broker, uint32_t bytes);
 
 /* Publishes the claim as a batch of `count` messages in `size` bytes of frames. */
 void tide_broker_commit(struct tide_broker *self, uint32_t count, uint32_t size,
                         struct tide_broker_result *result);
+
+/* Publishes a claim of 0 bytes as the batch in that block, which is the log's then; but the
+ * caller's as before if the verdict is late or refused. */
+void tide_broker_commit_block(struct tide_broker *self, const struct tide_broker_block *block,
+                              struct tide_broker_result *result);
+
+/* Messages that one block may have at most, so that those that are not trimmed are fewer
+ * than 2^32. */
+uint32_t tide_broker_block_most(const struct tide_logmap *map);
 
 /* Publishes it as a pad, which nobody reads. */
 void tide_broker_abort(struct tide_broker *self);

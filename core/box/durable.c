@@ -1,10 +1,14 @@
 /* durable.c - see durable.h */
 #include "box/durable.h"
 
+#include "box/retire.h"
+#include "box/trim.h"
+
 void tide_durable_start(struct tide_durable *self, const struct tide_logmap *map,
                         const struct tide_region *region)
 {
     self->map = map;
+    self->region = region;
     self->room = tide_logroom_of(region);
     self->medium = tide_medium_of(region, "");
     atomic_store_explicit(&self->places, tide_logroom_said(self->room).places,
@@ -39,6 +43,23 @@ void tide_durable_begin(struct tide_durable *self, const struct tide_region *reg
     tide_medium_drain(&self->medium);
 }
 
+/* --- blocks ------------------------------------------------------------------------------ */
+
+/* A block, and the entries of the region's table without which its segments would look free. */
+static void durable_block(void *context, const unsigned char *block, size_t bytes)
+{
+    struct tide_durable *self = context;
+    uint64_t at = (uintptr_t)block - (uintptr_t)self->map->area;
+    struct tide_region_segment segment = {.length = 1};
+    if (at >= self->map->area_size || bytes > self->map->area_size - at)
+        return;
+    tide_plot_read(&self->region->table, at / TIDE_REGION_SEGMENT, &segment);
+    uint64_t entries = segment.state == TIDE_REGION_RUN ? segment.length : 1;
+    durable_write(self, block, bytes);
+    durable_write(self, &self->region->table.entry[at / TIDE_REGION_SEGMENT],
+                  entries * sizeof(struct tide_plot_entry));
+}
+
 /* --- line by line ------------------------------------------------------------------------ */
 
 /* Copies what others may be overwriting: whether they did is found out afterwards. */
@@ -62,8 +83,20 @@ static bool durable_see(const struct tide_durable *self, uint64_t place,
     durable_copy(entry, at);
     tide_coh_copied();
     return tide_coh_get(map->coh, &map->head->trimmed_place) <= place &&
-           entry->broker < map->brokers && entry->offset <= map->size &&
-           entry->size <= map->size - entry->offset;
+           entry->broker < map->brokers &&
+           ((entry->flags & TIDE_LAYOUT_REF) != 0 ||
+            (entry->offset <= map->size && entry->size <= map->size - entry->offset));
+}
+
+/* What the batches at these places have in blocks. */
+static void durable_blocks(struct tide_durable *self, uint64_t from, uint64_t to)
+{
+    struct tide_layout_entry entry;
+    if (!tide_retire_is_used(self->map))
+        return;
+    for (uint64_t place = from; place < to; place++)
+        if (durable_see(self, place, &entry) && (entry.flags & TIDE_LAYOUT_REF) != 0)
+            durable_block(self, self->map->base + (ptrdiff_t)entry.offset, entry.size);
 }
 
 /* What is trimmed meanwhile needs no writing. */
@@ -75,7 +108,8 @@ static void durable_lines(struct tide_durable *self, uint64_t from, uint64_t to)
         if (!durable_see(self, place, &entry))
             continue;
         const struct tide_layout_slot *slot = tide_logmap_slot(map, entry.broker, entry.slot);
-        tide_medium_write(&self->medium, map->base + entry.offset, entry.size);
+        if ((entry.flags & TIDE_LAYOUT_REF) == 0)
+            tide_medium_write(&self->medium, map->base + entry.offset, entry.size);
         tide_medium_write(&self->medium, slot, sizeof *slot);
     }
     tide_medium_drain(&self->medium);
@@ -150,6 +184,9 @@ static int durable_sync(struct tide_durable *self)
     if (error != 0 || end.place == from)
         return error;
     atomic_fetch_add_explicit(&self->syncs, 1, memory_order_relaxed);
+    durable_blocks(self, from, end.place);
+    if ((error = atomic_load_explicit(&self->error, memory_order_relaxed)) != 0)
+        return error;
     if (self->medium.way == TIDE_MEDIUM_CACHE)
         durable_lines(self, from, end.place);
     else if ((error = durable_pages(self)) != 0)
@@ -179,7 +216,10 @@ int tide_durable_all(struct tide_durable *self)
         return error != 0 ? error : -ENOTSUP;
     if (map->level != 0)
         end = durable_end(self);
-    if ((error = durable_pages(self)) != 0)
+    if (tide_retire_is_used(map))
+        tide_trim_each_block(map, durable_block, self);
+    error = atomic_load_explicit(&self->error, memory_order_relaxed);
+    if (error != 0 || (error = durable_pages(self)) != 0)
         return error;
     tide_medium_drain(&self->medium);
     return map->level == 0 ? tide_durable_note(self) : durable_say(self, end, kept);

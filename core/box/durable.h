@@ -6,13 +6,14 @@
  * invariant: batches at places below `durable` are on the medium, with their slots, their
  *            entries and that word. It only grows. After an error it stays as it is: which
  *            pages the kernel has given up is not known
- * uses:      medium, logroom, order, vmem
+ * uses:      medium, logroom, order, retire, trim, vmem
  * used by:   logapi
  * not here:  waiting (logapi), repair (mend)
  * test:      tests/test_durable.c
  *
- * The order of writing: payload and slots; then the order index and the tables; then the word
- * that says so. Only then anybody is told.
+ * The order of writing: payload, be it in the ring or in blocks of the region, and slots; for
+ * blocks also what the region's table says of their segments. Then the order index and the
+ * tables; then the word that says so. Only then anybody is told.
  */
 #ifndef TIDE_BOX_DURABLE_H
 #define TIDE_BOX_DURABLE_H
@@ -23,6 +24,7 @@
 
 struct tide_durable {
     const struct tide_logmap *map;
+    const struct tide_region *region;
     struct tide_logroom *room;
     struct tide_medium medium;
     _Atomic uint64_t places; /* below: durable */

@@ -1,6 +1,7 @@
 /* heaps.c - see heaps.h */
 #include "box/heaps.h"
 
+#include "box/held.h"
 #include "box/large.h"
 #include "box/life.h"
 #include "box/region.h"
@@ -171,12 +172,21 @@ TIDE_EXPORT void *tide_heap_aligned_alloc(tide_heap_t *heap, size_t alignment, s
     return tide_route_take_aligned(&heap->pages, size, alignment);
 }
 
+static void heaps_leave(void *context, uint64_t segment)
+{
+    const struct tide_heap *heap = context;
+    tide_plot_leave(&heap->pages.region->table, segment, heap->pages.number);
+}
+
 TIDE_EXPORT void tide_heap_destroy(tide_heap_t *heap)
 {
     if (heap == NULL)
         return;
     const struct tide_cache *before = tide_life_enter();
     struct tide_region *region = heap->pages.region;
+    /* Blocks that the log has are not the heap's any more. */
+    if (region != NULL && !tide_region_is_stale(region))
+        tide_held_each(region, heaps_leave, heap);
     tide_large_destroy(heap->pages.owner);
     tide_heap_raze(heap);
     if (region != NULL)

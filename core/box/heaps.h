@@ -5,7 +5,7 @@
  * threads:   any; one heap's calls are serialised by its page lock
  * invariant: every block of a heap carries the heap's owner id and generation; those of a
  *            heap on a region are in that region
- * uses:      route, heap, large, region
+ * uses:      route, heap, large, region, held
  * used by:   api, programs
  * not here:  the heaps of threads (heap)
  * test:      tests/test_heaps.c, tests/test_region_heap.c

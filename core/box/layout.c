@@ -75,6 +75,8 @@ static void layout_place(struct tide_layout_head *head)
                     LAYOUT_ALIGN);
     head->links_at = layout_part(&end, held ? all * sizeof(uint64_t) : 0, LAYOUT_ALIGN);
     head->retired_at = layout_part(&end, ordered ? head->brokers * bits : 0, LAYOUT_ALIGN);
+    head->retires_at =
+        layout_part(&end, head->slots * sizeof(struct tide_layout_retire), LAYOUT_ALIGN);
     head->index_at =
         layout_part(&end, head->entries * sizeof(struct tide_layout_entry), LAYOUT_PAGE);
     head->slots_at = layout_part(&end, all * sizeof(struct tide_layout_slot), LAYOUT_PAGE);
@@ -135,7 +137,7 @@ bool tide_layout_valid(const struct tide_layout_head *head, uint64_t size,
     memcpy((void *)&again, (const void *)head, TIDE_LAYOUT_GEOMETRY);
     layout_place(&again);
     layout_is_within(fault, "bytes of the log", head->size, again.size, again.size);
-    if (memcmp(&again.brokers_at, &head->brokers_at, 10 * sizeof(uint64_t)) != 0)
+    if (memcmp(&again.brokers_at, &head->brokers_at, 11 * sizeof(uint64_t)) != 0)
         layout_is_within(fault, "offsets of the parts", 1, 0, 0);
     layout_is_within(fault, "bytes of memory", size, head->size, UINT64_MAX);
     return fault->what == NULL;

@@ -8,7 +8,7 @@
  *            come back: a position is counter % size
  * uses:      coh, lock
  * used by:   room log, the command
- * not here:  who does the writing (ring, order, session, trim, seq, sub)
+ * not here:  who does the writing (ring, order, session, retire, trim, seq, sub)
  * test:      tests/test_layout.c
  *
  * The parts, in this order, each at the offset that the head names:
@@ -21,6 +21,7 @@
  *   holds       sessions x window x 16 B     tide_layout_hold (level 4)
  *   links       brokers x slots x 8 B        hand-over lists (level 4)
  *   retired     brokers x bits               one bit per slot (levels 4, 5)
+ *   retires     slots x 16 B                 tide_layout_retire: blocks on their way home
  *   index       64 B per entry               tide_layout_entry (levels 4, 5)
  *   slots       brokers x slots x 128 B      tide_layout_slot
  *   payload     brokers x payload bytes      frames of messages
@@ -37,6 +38,9 @@
  *   head.epoch              who takes the control over           all
  *   head.bells              sleepers (RMW)                       wakers
  *   head.mutex, contention  sessions in their mutex form (RMW)   stat
+ *   head.referred           who appends a block first            trim
+ *   head.retired            who holds head.trimmer               the blocks' process
+ *   head.reclaimed          the blocks' process                  who holds head.trimmer
  *   broker.claim            producers (RMW)                      the same, stat
  *   broker.released         who holds head.trimmer               producers, repair
  *   broker.scanned          who holds broker.scanner             stat
@@ -49,6 +53,7 @@
  *   hold                    who holds session.door               the same
  *   link                    who hands the slot over, once        who holds session.door
  *   retired                 RMW                                  who holds head.trimmer
+ *   retire                  who holds head.trimmer               the blocks' process
  *   entry                   who was given the place              readers, trim, acks
  *   slot                    who claimed it                       seq, session, readers (level 0)
  *   payload                 who claimed it                       readers
@@ -60,6 +65,13 @@
  *   position    trimmed.place <= p < the first place that is not valid
  * Everything else in a slot or an entry is written before that word, and not changed until
  * the slot is released. The order index alone says what the total order is.
+ *
+ * A batch by reference (TIDE_LAYOUT_REF) has its frames in a block of a heap on the region
+ * that the log is in. The block is the log's from the publish word until the slot is released;
+ * then its offset stands in the retire ring, at positions reclaimed <= i < retired, until the
+ * process whose heap it is has given it back there. A slot is not released while the ring has
+ * no room for its block. So the blocks that the log has are those of slots that are published
+ * and not released, and those in the ring.
  */
 #ifndef TIDE_BOX_LAYOUT_H
 #define TIDE_BOX_LAYOUT_H
@@ -137,7 +149,7 @@ struct tide_layout_head {
     /* lines 2 and 3: where the parts are */
     uint64_t brokers_at, producers_at, readers_at, sessions_at;
     uint64_t holds_at, links_at, retired_at, index_at;
-    uint64_t slots_at, payload_at, pad3[6];
+    uint64_t slots_at, payload_at, retires_at, pad3[5];
     /* The next place and the next message number, in one word: (place << 32) + base, modulo
      * 2^64. Both are made whole again with `trimmed`, which is less than 2^32 behind. */
     _Atomic uint64_t taken;
@@ -155,7 +167,13 @@ struct tide_layout_head {
     uint8_t pad9[124];
     _Atomic uint64_t contention; /* times that somebody found a door or the mutex taken */
     uint64_t pad10[15];
-    uint8_t rest[4096 - 1536];
+    _Atomic uint64_t referred; /* 1: there was a batch by reference */
+    uint64_t pad11[15];
+    _Atomic uint64_t retired; /* blocks ever put into the retire ring */
+    uint64_t pad12[15];
+    _Atomic uint64_t reclaimed; /* of these: taken out again */
+    uint64_t pad13[15];
+    uint8_t rest[4096 - 1920];
 };
 _Static_assert(offsetof(struct tide_layout_head, magic) == 0, "magic");
 _Static_assert(offsetof(struct tide_layout_head, version) == 8, "version");
@@ -178,6 +196,7 @@ _Static_assert(offsetof(struct tide_layout_head, retain) == 112, "retain");
 _Static_assert(offsetof(struct tide_layout_head, brokers_at) == 128, "brokers_at");
 _Static_assert(offsetof(struct tide_layout_head, holds_at) == 160, "holds_at");
 _Static_assert(offsetof(struct tide_layout_head, slots_at) == 192, "slots_at");
+_Static_assert(offsetof(struct tide_layout_head, retires_at) == 208, "retires_at");
 _Static_assert(offsetof(struct tide_layout_head, taken) == 256, "taken");
 _Static_assert(offsetof(struct tide_layout_head, committed) == 384, "committed");
 _Static_assert(offsetof(struct tide_layout_head, trimmed_place) == 512, "trimmed_place");
@@ -189,7 +208,10 @@ _Static_assert(offsetof(struct tide_layout_head, space) == 1024, "space");
 _Static_assert(offsetof(struct tide_layout_head, work) == 1152, "work");
 _Static_assert(offsetof(struct tide_layout_head, mutex) == 1280, "mutex");
 _Static_assert(offsetof(struct tide_layout_head, contention) == 1408, "contention");
-_Static_assert(offsetof(struct tide_layout_head, rest) == 1536, "rest");
+_Static_assert(offsetof(struct tide_layout_head, referred) == 1536, "referred");
+_Static_assert(offsetof(struct tide_layout_head, retired) == 1664, "retired");
+_Static_assert(offsetof(struct tide_layout_head, reclaimed) == 1792, "reclaimed");
+_Static_assert(offsetof(struct tide_layout_head, rest) == 1920, "rest");
 _Static_assert(sizeof(struct tide_layout_head) == 4096, "size");
 
 enum { TIDE_LAYOUT_GEOMETRY = 256 }; /* bytes of the head that `check` is about */
@@ -227,11 +249,15 @@ struct tide_layout_producer {
     uint64_t started;        /* of the process, to tell it from a later one with its id */
     uint64_t appends, waits; /* batches; times it found its ring full */
     _Atomic uint64_t lost;   /* compare-and-swaps for room that another producer won */
-    uint64_t pad[9];
+    _Atomic uint64_t copied; /* bytes of frames that appends wrote from elsewhere */
+    _Atomic uint64_t lent;   /* bytes of frames in blocks, by reference */
+    uint64_t pad[7];
 };
 _Static_assert(offsetof(struct tide_layout_producer, claim) == 8, "claim");
 _Static_assert(offsetof(struct tide_layout_producer, client) == 16, "client");
 _Static_assert(offsetof(struct tide_layout_producer, started) == 24, "started");
+_Static_assert(offsetof(struct tide_layout_producer, copied) == 56, "copied");
+_Static_assert(offsetof(struct tide_layout_producer, lent) == 64, "lent");
 _Static_assert(sizeof(struct tide_layout_producer) == 128, "size");
 
 struct tide_layout_reader {
@@ -283,18 +309,22 @@ _Static_assert(sizeof(struct tide_layout_hold) == 16, "size");
 
 /* ---- slots, the order index, messages ----------------------------------------------- */
 
-enum tide_layout_flag { TIDE_LAYOUT_PAD = 1 }; /* an aborted claim: no batch */
+enum tide_layout_flag {
+    TIDE_LAYOUT_PAD = 1, /* an aborted claim: no batch */
+    TIDE_LAYOUT_REF = 2  /* the payload is a block of the region; none of the ring is claimed */
+};
 
 struct tide_layout_slot {
     /* line 0: identity */
     uint64_t index;
     uint64_t number; /* of the batch, counted by its client */
     uint32_t client, epoch;
-    uint32_t count; /* messages */
-    uint32_t flags; /* enum tide_layout_flag */
-    uint64_t pad0[4];
+    uint32_t count;  /* messages */
+    uint32_t flags;  /* enum tide_layout_flag */
+    uint64_t keeper; /* REF: which heap of which process the block is of; those know */
+    uint64_t pad0[3];
     /* line 1: place */
-    uint64_t offset; /* of the payload, from the log's base */
+    uint64_t offset; /* of the payload, from the log's base; REF: modulo 2^64 */
     uint64_t end;    /* granule behind it, absolute */
     uint32_t size;   /* bytes of frames */
     uint32_t checksum;
@@ -304,6 +334,7 @@ struct tide_layout_slot {
 _Static_assert(offsetof(struct tide_layout_slot, number) == 8, "number");
 _Static_assert(offsetof(struct tide_layout_slot, client) == 16, "client");
 _Static_assert(offsetof(struct tide_layout_slot, count) == 24, "count");
+_Static_assert(offsetof(struct tide_layout_slot, keeper) == 32, "keeper");
 _Static_assert(offsetof(struct tide_layout_slot, offset) == 64, "offset");
 _Static_assert(offsetof(struct tide_layout_slot, end) == 72, "end");
 _Static_assert(offsetof(struct tide_layout_slot, size) == 80, "size");
@@ -332,11 +363,19 @@ _Static_assert(offsetof(struct tide_layout_entry, broker) == 52, "broker");
 _Static_assert(offsetof(struct tide_layout_entry, seq) == 56, "seq");
 _Static_assert(sizeof(struct tide_layout_entry) == 64, "size");
 
+/* A block on its way home: at position counter % slots. */
+struct tide_layout_retire {
+    uint64_t offset, keeper; /* as in its slot */
+};
+_Static_assert(sizeof(struct tide_layout_retire) == 16, "size");
+
+enum tide_layout_frame_flag { TIDE_LAYOUT_LENT = 1 }; /* first of a block that is the log's */
+
 /* In front of each message, at a multiple of 8; the next frame follows the message, again
  * at a multiple of 8. */
 struct tide_layout_frame {
     uint32_t length; /* bytes of the message */
-    uint32_t flags;  /* 0 */
+    uint32_t flags;  /* 0, or enum tide_layout_frame_flag */
     uint64_t tag;    /* the user's */
 };
 _Static_assert(sizeof(struct tide_layout_frame) == TIDE_LAYOUT_FRAME, "size");

@@ -7,9 +7,10 @@
 #include "box/diag.h"
 #include "box/file.h"
 #include "box/park.h"
-#include "box/vmem.h"
 
 enum { LOGAPI_THREADS = 256, LOGAPI_PROBES = 16 };
+
+tide_logapi_drain *tide_logapi_drainer;
 
 /* --- errors ---------------------------------------------------------------------- */
 
@@ -87,11 +88,6 @@ void *tide_logapi_handle(size_t size)
         return NULL;
     }
     return handle;
-}
-
-void tide_logapi_drop(void *handle, size_t size)
-{
-    tide_vmem_unmap(handle, tide_align_up(size, tide_vmem_page_size()));
 }
 
 static bool logapi_is_log(const tide_log_t *log)
@@ -268,6 +264,7 @@ TIDE_EXPORT int tide_log_close(tide_log_t *log)
         return tide_logapi_error(-EBUSY, "clients and readers that are open", handles, 0, 0);
     int error = 0;
     logapi_stop_threads(log);
+    tide_logapi_reclaim(log);
     log->magic = 0;
     if (log->region != NULL)
         error = tide_logapi_leave(log);
@@ -302,6 +299,7 @@ TIDE_EXPORT int64_t tide_log_poll(tide_log_t *log)
 {
     if (!logapi_is_log(log))
         return logapi_no_log();
+    tide_logapi_reclaim(log);
     return logapi_is_stepped(log) ? (int64_t)logapi_step(log) : 0;
 }
 
@@ -412,7 +410,8 @@ TIDE_EXPORT int tide_log_trim(tide_log_t *log, unsigned broker, uint64_t positio
     if (log->map.level == 0 && logapi_check_broker(log, broker) != 0)
         return -EINVAL;
     broker = log->map.level == 0 ? broker : 0;
-    while (tide_trim_below(&log->map, broker, position, false) != 0)
+    while (tide_trim_below(&log->map, broker, position, false) != 0 ||
+           tide_logapi_reclaim(log) != 0)
         ;
     tide_logapi_ring(&log->map.head->space);
     if (earliest != NULL)
@@ -446,8 +445,10 @@ TIDE_EXPORT int64_t tide_log_trim_to(tide_log_t *log, uint64_t bytes)
         return logapi_no_log();
     while ((held = logapi_held(log, &fullest)) > bytes)
         if (tide_trim_below(&log->map, fullest, tide_trim_earliest(&log->map, fullest) + 1,
-                            false) == 0)
+                            false) == 0 &&
+            tide_logapi_reclaim(log) == 0)
             break;
+    tide_logapi_reclaim(log);
     tide_logapi_ring(&log->map.head->space);
     return (int64_t)held;
 }

@@ -4,8 +4,8 @@
  * owns:      the handles, the threads that step the sequencer, the last error of a thread
  * threads:   as log.h says
  * invariant: a handle's magic is right while it is open, and 0 in a child process
- * uses:      broker, seq, sub, mend, durable, logroom, park, vmem, file, clock
- * used by:   programs, the command
+ * uses:      broker, seq, sub, retire, mend, durable, logroom, park, vmem, file, clock
+ * used by:   programs, the command, logref
  * not here:  what the log does (the boxes above)
  * test:      tests/test_logapi.c
  */
@@ -20,8 +20,10 @@
 #include "box/cpu.h"
 #include "box/durable.h"
 #include "box/logroom.h"
+#include "box/retire.h"
 #include "box/seq.h"
 #include "box/sub.h"
+#include "box/vmem.h"
 
 #define TIDE_LOGAPI_LOG UINT64_C(0x676f6c2064616572)
 #define TIDE_LOGAPI_CLIENT UINT64_C(0x746e65696c63206c)
@@ -35,6 +37,7 @@ enum { TIDE_LOGAPI_THREADS = 32 };
 struct tide_log {
     uint64_t magic;
     struct tide_logmap map;
+    struct tide_lock drain; /* one at a time takes blocks out of the retire ring */
     uint64_t process;
     struct tide_region *region; /* that its memory is in; NULL: of its own */
     struct tide_durable durable;
@@ -88,13 +91,36 @@ TIDE_INLINE void tide_logapi_ring(struct tide_layout_bell *bell)
         tide_logapi_wake_slow(bell);
 }
 
+/* Gives the blocks of the retire ring back; how many. The log itself never calls the
+ * allocator: who does that registers here before the program begins. NULL: nobody. */
+typedef int64_t tide_logapi_drain(tide_log_t *log);
+extern tide_logapi_drain *tide_logapi_drainer;
+
+/* Gives back blocks that wait for it. How many. */
+TIDE_INLINE int64_t tide_logapi_reclaim(tide_log_t *log)
+{
+    if (TIDE_LIKELY(log->map.area == NULL) || tide_retire_waiting(&log->map) == 0 ||
+        tide_logapi_drainer == NULL)
+        return 0;
+    return tide_logapi_drainer(log);
+}
+
+/* As tide_log_append_block, with a block that is known to be good and the caller's. */
+int tide_logapi_append_block(tide_log_client_t *client, unsigned broker,
+                             const struct tide_broker_block *block, int64_t timeout,
+                             struct tide_log_at *at);
+
 /* Notes the error for tide_log_explain, and returns it. low > high: no range; low ==
  * TIDE_LOGAPI_WORDS: no value either. */
 int tide_logapi_error(int error, const char *what, uint64_t value, uint64_t low, uint64_t high);
 
 /* A zeroed handle, or NULL. */
 void *tide_logapi_handle(size_t size);
-void tide_logapi_drop(void *handle, size_t size);
+
+TIDE_INLINE void tide_logapi_drop(void *handle, size_t size)
+{
+    tide_vmem_unmap(handle, tide_align_up(size, tide_vmem_page_size()));
+}
 
 /* The steps of making a log: what is asked for, a handle, the format. */
 int tide_logapi_plan(struct tide_layout_head *plan, const struct tide_log_options *options);

@@ -131,13 +131,22 @@ struct logapi_want {
 };
 
 /* One try; true when it is decided: a claim, or an error. */
-static bool logapi_try(struct logapi_want *want)
+TIDE_INLINE bool logapi_try(struct logapi_want *want)
 {
     tide_log_client_t *client = want->client;
     want->error = client->log->map.level == 4 ? logapi_check_session(client) : 0;
     if (want->error == 0 && !tide_broker_claim(&client->broker, want->broker, want->bytes))
         want->error = -EAGAIN;
     return want->error != -EAGAIN;
+}
+
+/* The same when blocks may have to go home before more is trimmed. */
+static bool logapi_try_on(struct logapi_want *want)
+{
+    while (!logapi_try(want))
+        if (tide_logapi_reclaim(want->client->log) == 0)
+            return false;
+    return true;
 }
 
 /* Space may be there, or an error: either way it is time to try. The claim itself is not
@@ -151,21 +160,42 @@ static bool logapi_may_claim(const void *what)
         return error != -EAGAIN;
     return tide_ring_fits(map, want->broker, want->bytes,
                           tide_broker_share(&want->client->broker)) ||
-           tide_trim_for(map, want->broker) != 0;
+           tide_trim_for(map, want->broker) != 0 || tide_logapi_reclaim(want->client->log) != 0;
 }
 
-static int logapi_claim_slow(struct logapi_want *want, int64_t timeout)
+TIDE_NOINLINE static int logapi_claim_slow(struct logapi_want *want, int64_t timeout)
 {
     tide_log_t *log = want->client->log;
     struct tide_logapi_wait wait = {
         .bell = &log->map.head->space, .ready = logapi_may_claim, .what = want, .timeout = timeout};
-    want->client->broker.entry->waits++;
-    while (!logapi_try(want)) {
+    want->client->broker.entry->waits += timeout != 0;
+    while (!logapi_try_on(want)) {
         int error = tide_logapi_wait(&wait);
         if (error != 0)
             return tide_logapi_error(error, "full: broker", want->broker, 1, 0);
     }
     return want->error;
+}
+
+/* Everything else that may be wrong with a claim. */
+TIDE_INLINE int logapi_claim_room(tide_log_client_t *client, unsigned broker, uint32_t bytes,
+                                  int64_t timeout)
+{
+    struct logapi_want want = {client, broker, bytes, 0};
+    if (TIDE_UNLIKELY(client->broker.claimed))
+        return logapi_busy();
+    if (TIDE_UNLIKELY(client->ack != TIDE_LOG_ACK_NONE)) {
+        client->timeout = timeout;
+        client->end = 0;
+        tide_logapi_left(&client->end, timeout);
+    }
+    tide_logapi_reclaim(client->log);
+    return TIDE_LIKELY(logapi_try(&want)) ? want.error : logapi_claim_slow(&want, timeout);
+}
+
+static int logapi_no_broker(const struct tide_logmap *map, unsigned broker)
+{
+    return tide_logapi_error(-EINVAL, "broker", broker, 0, map->brokers - 1);
 }
 
 /* Everything that may be wrong with a claim, cheapest first. */
@@ -174,49 +204,46 @@ static int logapi_claim(tide_log_client_t *client, unsigned broker, size_t bytes
     if (TIDE_UNLIKELY(!logapi_is_client(client)))
         return logapi_no_client();
     const struct tide_logmap *map = &client->log->map;
-    struct logapi_want want = {client, broker, (uint32_t)bytes, 0};
     if (TIDE_UNLIKELY(broker >= map->brokers))
-        return tide_logapi_error(-EINVAL, "broker", broker, 0, map->brokers - 1);
+        return logapi_no_broker(map, broker);
     if (TIDE_UNLIKELY(bytes > tide_ring_most(map) || bytes == 0))
         return tide_logapi_error(bytes == 0 ? -EINVAL : -EMSGSIZE,
                                  "bytes of a batch with its frames", bytes, 1, tide_ring_most(map));
-    if (TIDE_UNLIKELY(client->broker.claimed))
-        return logapi_busy();
-    if (TIDE_UNLIKELY(client->ack != TIDE_LOG_ACK_NONE)) {
-        client->timeout = timeout;
-        client->end = 0;
-        tide_logapi_left(&client->end, timeout);
+    return logapi_claim_room(client, broker, (uint32_t)bytes, timeout);
+}
+
+/* What is said of a batch that was committed. */
+TIDE_INLINE int logapi_tell(tide_log_client_t *client, const struct tide_broker_result *result,
+                            struct tide_log_at *at)
+{
+    const struct tide_logmap *map = &client->log->map;
+    tide_logapi_ring(map->stepped && map->level != 0 ? &map->head->work : &map->head->data);
+    if (at != NULL) {
+        at->number = result->number;
+        at->position = result->ordered ? result->at.place : TIDE_LOG_NONE;
+        at->base = result->ordered ? result->at.base : TIDE_LOG_NONE;
+        if (map->level == 0)
+            at->position = result->slot - 1;
     }
-    if (TIDE_LIKELY(logapi_try(&want)))
-        return want.error;
-    return timeout == 0 ? tide_logapi_error(-EAGAIN, "full: broker", broker, 1, 0)
-                        : logapi_claim_slow(&want, timeout);
+    if (TIDE_UNLIKELY(map->level == 4)) {
+        tide_logapi_ring(&map->head->space); /* others may be too far ahead of their turn */
+        if (result->verdict == TIDE_SESSION_LATE)
+            return logapi_late(client, result->number);
+        if (result->verdict == TIDE_SESSION_REFUSED)
+            return logapi_fenced(client);
+    }
+    return 0;
 }
 
 static int logapi_commit(tide_log_client_t *client, uint32_t count, uint32_t size,
                          struct tide_log_at *at)
 {
     struct tide_broker_result result;
-    const struct tide_logmap *map = &client->log->map;
     uint32_t to = client->broker.claim.broker;
     tide_broker_commit(&client->broker, count, size, &result);
-    tide_logapi_ring(map->stepped && map->level != 0 ? &map->head->work : &map->head->data);
-    if (at != NULL) {
-        at->number = result.number;
-        at->position = result.ordered ? result.at.place : TIDE_LOG_NONE;
-        at->base = result.ordered ? result.at.base : TIDE_LOG_NONE;
-        if (map->level == 0)
-            at->position = result.slot - 1;
-    }
-    if (TIDE_UNLIKELY(map->level == 4)) {
-        tide_logapi_ring(&map->head->space); /* others may be too far ahead of their turn */
-        if (result.verdict == TIDE_SESSION_LATE)
-            return logapi_late(client, result.number);
-        if (result.verdict == TIDE_SESSION_REFUSED)
-            return logapi_fenced(client);
-    }
-    return TIDE_LIKELY(client->ack == TIDE_LOG_ACK_NONE)
-               ? 0
+    int error = logapi_tell(client, &result, at);
+    return TIDE_LIKELY(error != 0 || client->ack == TIDE_LOG_ACK_NONE)
+               ? error
                : tide_logapi_ack(client, &result, to, client->timeout);
 }
 
@@ -279,6 +306,13 @@ TIDE_EXPORT int tide_log_abort(struct tide_log_claim *claim)
 
 /* --- appends ------------------------------------------------------------------------------- */
 
+/* One writer for each word: the client's thread. */
+static void logapi_count(_Atomic uint64_t *word, uint64_t bytes)
+{
+    uint64_t sum = atomic_load_explicit(word, memory_order_relaxed) + bytes;
+    atomic_store_explicit(word, sum, memory_order_relaxed);
+}
+
 /* A small message that goes the plain way, without a writer. */
 static void logapi_write_one(unsigned char *to, const void *data, size_t size)
 {
@@ -304,6 +338,7 @@ TIDE_EXPORT int tide_log_append(tide_log_client_t *client, unsigned broker, cons
         tide_frame_put(&writer, data, size, 0);
         tide_frame_end(&writer);
     }
+    logapi_count(&client->broker.entry->copied, bytes);
     return logapi_commit(client, 1, (uint32_t)bytes, at);
 }
 
@@ -335,5 +370,25 @@ TIDE_EXPORT int tide_log_append_batch(tide_log_client_t *client, unsigned broker
     for (size_t i = 0; i < count; i++)
         tide_frame_put(&writer, messages[i].data, messages[i].size, messages[i].tag);
     tide_frame_end(&writer);
+    logapi_count(&client->broker.entry->copied, bytes);
     return logapi_commit(client, (uint32_t)count, (uint32_t)bytes, at);
+}
+
+int tide_logapi_append_block(tide_log_client_t *client, unsigned broker,
+                             const struct tide_broker_block *block, int64_t timeout,
+                             struct tide_log_at *at)
+{
+    struct tide_broker_result result;
+    if (broker >= client->log->map.brokers)
+        return logapi_no_broker(&client->log->map, broker);
+    int error = logapi_claim_room(client, broker, 0, timeout);
+    if (error != 0)
+        return error;
+    tide_broker_commit_block(&client->broker, block, &result);
+    if ((error = logapi_tell(client, &result, at)) != 0)
+        return error;
+    logapi_count(&client->broker.entry->lent, block->size);
+    if (client->ack != TIDE_LOG_ACK_NONE)
+        error = tide_logapi_ack(client, &result, broker, client->timeout);
+    return error != 0 ? -EINPROGRESS : 0;
 }

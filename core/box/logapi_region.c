@@ -19,9 +19,17 @@ static int logapi_take(struct tide_region *region)
     return tide_logapi_error(-EBUSY, "the log in the region is open in process", pid, 1, 0);
 }
 
+/* Where blocks may be. */
+static void logapi_surround(tide_log_t *log, const struct tide_region *region)
+{
+    log->map.area = (unsigned char *)region->extent.base;
+    log->map.area_size = region->size;
+}
+
 static void logapi_opened(tide_log_t *log, struct tide_region *region)
 {
     log->region = region;
+    logapi_surround(log, region);
     tide_durable_start(&log->durable, &log->map, region);
     tide_durable_begin(&log->durable, region);
     atomic_fetch_add_explicit(&region->logs, 1, memory_order_relaxed);
@@ -116,6 +124,7 @@ static int logapi_open_on(tide_log_t *log, struct tide_region *region)
     if (memcmp(log->map.head->id, room->id, sizeof room->id) != 0)
         return tide_logapi_error(-EPROTO, "log of another region: first byte of its id",
                                  log->map.head->id[0], room->id[0], room->id[0]);
+    logapi_surround(log, region);
     bool repair = tide_logroom_need(region) != TIDE_LOGROOM_READY;
     if ((error = logapi_mend(&log->map, region)) != 0)
         return error;

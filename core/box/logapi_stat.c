@@ -17,6 +17,16 @@ static int logapi_check_log(const tide_log_t *log)
     return tide_logapi_error(-ESTALE, "not an open log of this process", 0, 1, 0);
 }
 
+/* What all clients ever appended: bytes that were copied, and by reference. */
+static void logapi_sum_clients(const struct tide_logmap *map, struct tide_log_stat *out)
+{
+    for (uint32_t i = 0; i < map->producers; i++) {
+        const struct tide_layout_producer *at = &map->producer[i];
+        out->copied += atomic_load_explicit(&at->copied, memory_order_relaxed);
+        out->lent += atomic_load_explicit(&at->lent, memory_order_relaxed);
+    }
+}
+
 TIDE_EXPORT int tide_log_stat(tide_log_t *log, struct tide_log_stat *out)
 {
     if (logapi_check_log(log) != 0)
@@ -43,7 +53,9 @@ TIDE_EXPORT int tide_log_stat(tide_log_t *log, struct tide_log_stat *out)
         .messages = head.base,
         .collisions = logapi_lost(map),
         .contention = tide_coh_get(map->coh, &map->head->contention),
+        .retired = tide_retire_waiting(map),
     };
+    logapi_sum_clients(map, out);
     return 0;
 }
 

@@ -31,12 +31,16 @@ struct tide_logmap {
     struct tide_layout_hold *hold;
     _Atomic uint64_t *link;
     _Atomic uint64_t *retired;
+    struct tide_layout_retire *retire;
     struct tide_layout_entry *index;
     struct tide_layout_slot *slot;
     unsigned char *payload;
     struct tide_logmap_ring slots, granules, entries; /* the first two: of each broker */
     uint64_t retired_words;                           /* of each broker */
     uint64_t first;
+    /* The region that the log is in, where blocks may be; NULL and 0: none. */
+    unsigned char *area;
+    uint64_t area_size;
     enum tide_layout_retain retain;
     uint32_t level, brokers, producers, readers, sessions, window;
     enum tide_coh coh;

@@ -241,10 +241,13 @@ static void mend_order(struct mend *self, uint32_t number, const struct mend_rin
         if (mend_is_live(self, number, i) || mend_is_retired(self, number, i))
             continue;
         self->report->placed++;
+        enum tide_session_verdict verdict = TIDE_SESSION_PLACED;
         if (map->level == 4)
-            tide_session_submit(map, number, slot, &at);
+            verdict = tide_session_submit(map, number, slot, &at);
         else
             tide_order_commit(map, number, slot);
+        if (verdict == TIDE_SESSION_LATE || verdict == TIDE_SESSION_REFUSED)
+            tide_trim_drop(map, number, tide_logmap_at(&map->slots, i));
     }
 }
 
@@ -269,6 +272,8 @@ static void mend_head(struct mend *self)
 {
     struct tide_layout_head *head = self->map->head;
     mend_set(&head->trimmer, 0);
+    /* Blocks on their way home went with their process. */
+    mend_set(&head->reclaimed, mend_get(&head->retired));
     atomic_store(&head->data.sleepers, 0);
     atomic_store(&head->space.sleepers, 0);
     atomic_store(&head->work.sleepers, 0);

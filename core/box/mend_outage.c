@@ -1,6 +1,7 @@
 /* mend_outage.c - what is left on a medium when the machine stopped; see mend.h */
 #include "box/crc.h"
 #include "box/mend.h"
+#include "box/plot.h"
 #include "box/vmem.h"
 
 /* A broker's slots that are kept: [from, to), and their granules. */
@@ -49,10 +50,26 @@ static bool outage_agree(const struct tide_layout_entry *entry, const struct tid
            (slot->flags & TIDE_LAYOUT_PAD) == 0;
 }
 
+/* A batch by reference: its block is in a segment of a heap in the region, if that got to the
+ * medium, and takes no granules. */
+static bool outage_block(const struct tide_logmap *map, const struct tide_layout_slot *slot,
+                         uint64_t *start)
+{
+    uint64_t at = slot->offset + (uintptr_t)map->base - (uintptr_t)map->area;
+    *start = slot->end;
+    if (at >= map->area_size || slot->size > map->area_size - at)
+        return false;
+    const struct tide_plot_entry *entry = (const void *)(map->area + TIDE_PLOT_AT);
+    uint64_t state = outage_get(&entry[at / TIDE_REGION_SEGMENT].word) & 0xff;
+    return state == TIDE_REGION_HEAP || state == TIDE_REGION_RUN;
+}
+
 /* The granules of a slot; false when its payload is not in its broker's ring. */
 static bool outage_granules(const struct tide_logmap *map, uint32_t broker,
                             const struct tide_layout_slot *slot, uint64_t *start)
 {
+    if (slot->flags & TIDE_LAYOUT_REF)
+        return outage_block(map, slot, start);
     uint64_t ring = map->granules.size * TIDE_LAYOUT_GRANULE;
     uint64_t base = (uint64_t)(map->payload - map->base) + broker * ring;
     if (slot->offset < base || slot->offset >= base + ring ||
@@ -95,7 +112,7 @@ static bool outage_is_whole(const struct outage *self, const struct tide_layout_
     return (*outage_live(self, entry->broker, entry->slot, &bit) & bit) == 0 &&
            outage_agree(entry, slot) && outage_granules(map, entry->broker, slot, &start) &&
            outage_fits(self, entry->broker, entry->slot, start, slot->end, ring) &&
-           tide_crc(0, map->base + slot->offset, slot->size) == slot->checksum;
+           tide_crc(0, map->base + (ptrdiff_t)slot->offset, slot->size) == slot->checksum;
 }
 
 /* Adds the place below those that are kept, or the one behind them. */

@@ -6,6 +6,7 @@
 enum { PLOT_KIND_SHIFT = 8, PLOT_LENGTH_SHIFT = 16 };
 
 #define PLOT_FREE ((uint64_t)TIDE_REGION_FREE)
+#define PLOT_NOBODY UINT64_C(0) /* views count from 1 */
 
 static uint64_t plot_word(enum tide_region_state state, unsigned kind, uint64_t length)
 {
@@ -238,6 +239,17 @@ int64_t tide_plot_give(struct tide_plot *table, uint64_t index, enum tide_region
     return good ? (int64_t)length : -EINVAL;
 }
 
+void tide_plot_leave(struct tide_plot *table, uint64_t index, uint64_t tag)
+{
+    struct tide_plot_entry *entry = &table->entry[index];
+    tide_lock_take(&table->lock);
+    enum tide_region_state state = plot_state(plot_get(table, index));
+    if ((state == TIDE_REGION_HEAP || state == TIDE_REGION_RUN) && entry->tag == tag &&
+        entry->session == table->session)
+        TIDE_RELAXED_SET(&entry->session, PLOT_NOBODY);
+    tide_lock_drop(&table->lock);
+}
+
 int tide_plot_read(const struct tide_plot *table, uint64_t index, struct tide_region_segment *out)
 {
     if (index >= table->segments)
@@ -250,7 +262,7 @@ int tide_plot_read(const struct tide_plot *table, uint64_t index, struct tide_re
         return 0;
     out->length = plot_length(word);
     out->tag = entry->tag;
-    out->session = entry->session;
+    out->session = TIDE_RELAXED_GET(&entry->session);
     out->block = state == TIDE_REGION_HEAP ? (uint32_t)entry->block : 0;
     return 0;
 }
@@ -270,7 +282,8 @@ static bool plot_is_whole(const struct tide_plot *table, uint64_t index)
 }
 
 /* Segments from `index` on that have to stay as they are; 0: free this one. */
-static uint64_t plot_keep(const struct tide_plot *table, uint64_t index, bool heaps)
+static uint64_t plot_keep(const struct tide_plot *table, uint64_t index, bool heaps,
+                          const uint64_t *keep)
 {
     enum tide_region_state state = plot_state(plot_get(table, index));
     bool heap = state == TIDE_REGION_HEAP || state == TIDE_REGION_RUN;
@@ -278,22 +291,23 @@ static uint64_t plot_keep(const struct tide_plot *table, uint64_t index, bool he
         return 1;
     if ((!heap && state != TIDE_REGION_LENT) || !plot_is_whole(table, index))
         return 0;
-    if (heap && heaps && table->entry[index].session != table->session)
+    bool kept = keep != NULL && (keep[index / 64] >> index % 64 & 1) != 0;
+    if (heap && heaps && !kept && table->entry[index].session != table->session)
         return 0;
     return plot_length(plot_get(table, index));
 }
 
-uint64_t tide_plot_sweep(struct tide_plot *table, bool heaps)
+uint64_t tide_plot_sweep(struct tide_plot *table, bool heaps, const uint64_t *keep)
 {
     uint64_t freed = 0;
     tide_lock_take(&table->lock);
     for (uint64_t at = table->heads; at < table->segments;) {
-        uint64_t keep = plot_keep(table, at, heaps);
-        if (keep == 0) {
+        uint64_t stay = plot_keep(table, at, heaps, keep);
+        if (stay == 0) {
             plot_set(table, at, PLOT_FREE);
             freed++;
         }
-        at += keep != 0 ? keep : 1;
+        at += stay != 0 ? stay : 1;
     }
     table->hint = table->heads;
     tide_lock_drop(&table->lock);

@@ -122,11 +122,16 @@ int64_t tide_plot_take(struct tide_plot *table, const struct tide_plot_wish *wis
  * took it (LENT: whoever did). The length of it, or -EINVAL. */
 int64_t tide_plot_give(struct tide_plot *table, uint64_t index, enum tide_region_state state);
 
+/* The segment, or the run that begins there, is nobody's from now on, if this view took it for a
+ * heap with this tag: it is swept with those of views that ended. */
+void tide_plot_leave(struct tide_plot *table, uint64_t index, uint64_t tag);
+
 /* 0, or -ENOENT behind the last one. */
 int tide_plot_read(const struct tide_plot *table, uint64_t index, struct tide_region_segment *out);
 
 /* Frees what calls that never ended left on the move, and parts of no run; with `heaps` also
- * what other views' heaps have. Nobody else may be at work on the memory. Segments freed. */
-uint64_t tide_plot_sweep(struct tide_plot *table, bool heaps);
+ * what other views' heaps have, but for segments, or first segments of runs, whose bit in
+ * `keep` (may be NULL) is set. Nobody else may be at work on the memory. Segments freed. */
+uint64_t tide_plot_sweep(struct tide_plot *table, bool heaps, const uint64_t *keep);
 
 #endif

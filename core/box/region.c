@@ -346,7 +346,7 @@ static int region_reopen(struct tide_region *region, size_t size, struct tide_re
         return ret;
     tide_plot_open(&region->table, region->extent.base);
     if (alone)
-        tide_plot_sweep(&region->table, false);
+        tide_plot_sweep(&region->table, false, NULL);
     region_lock_file(region, TIDE_STORE_SHARE);
     return region_show(region, error);
 }
@@ -407,15 +407,29 @@ int tide_region_alone(struct tide_region *region)
     return 0;
 }
 
-long tide_region_sweep(struct tide_region *region)
+static long region_sweep(struct tide_region *region, tide_region_keeper *keeper)
+{
+    size_t bytes =
+        tide_align_up((region->table.segments + 63) / 64 * sizeof(uint64_t), tide_vmem_page_size());
+    uint64_t *keep = tide_vmem_map(bytes);
+    if (keep == NULL)
+        return -ENOMEM;
+    long ret = keeper(region, keep);
+    if (ret == 0)
+        ret = (long)tide_plot_sweep(&region->table, true, keep);
+    tide_vmem_unmap(keep, bytes);
+    return ret;
+}
+
+long tide_region_sweep(struct tide_region *region, tide_region_keeper *keeper)
 {
     if (tide_region_is_stale(region))
         return -ESTALE;
     if (!region_is_alone(region))
         return -EBUSY;
-    uint64_t freed = tide_plot_sweep(&region->table, true);
+    long ret = region_sweep(region, keeper);
     region_lock_file(region, TIDE_STORE_SHARE);
-    return (long)freed;
+    return ret;
 }
 
 int tide_region_find(const volatile void *address, struct tide_text *out)
@@ -468,7 +482,9 @@ void tide_region_page_give(struct tide_page *page)
         page[i].stride = i > 0 ? 0 : page[i].stride;
         atomic_store_explicit(&page[i].owner, 0, memory_order_relaxed);
     }
-    if (tide_region_is_stale(region)) /* the parent's table is none of ours */
+    /* The parent's table is none of ours; nor is what was left for the log. */
+    if (tide_region_is_stale(region) ||
+        TIDE_RELAXED_GET(&region->table.entry[index].session) != region->table.session)
         return;
     if (region->extent.fd < 0 && !region->strict)
         tide_vmem_decommit((void *)tide_page_base(page), length * TIDE_REGION_SEGMENT);

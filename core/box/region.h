@@ -49,8 +49,11 @@ int tide_region_attach(struct tide_region **out, const char *text, size_t size,
 int tide_region_detach(struct tide_region *region);
 int tide_region_find(const volatile void *address, struct tide_text *out);
 
+/* Sets the bit of each segment of other handles' heaps that is to stay. 0, or -errno. */
+typedef int tide_region_keeper(const struct tide_region *region, uint64_t *keep);
+
 /* See tide_region_reclaim. */
-long tide_region_sweep(struct tide_region *region);
+long tide_region_sweep(struct tide_region *region, tide_region_keeper *keeper);
 
 /* Is this the only handle, of all processes, that has the memory open? 0, -EBUSY, -ESTALE. */
 int tide_region_alone(struct tide_region *region);

@@ -1,6 +1,7 @@
 /* regions.c - see regions.h */
 #include "box/regions.h"
 
+#include "box/held.h"
 #include "box/life.h"
 #include "box/region.h"
 
@@ -113,10 +114,20 @@ TIDE_EXPORT void *tide_region_area(const tide_region_t *region, unsigned which)
     return region->extent.base + TIDE_PLOT_AREA_AT + (size_t)which * TIDE_REGION_AREA;
 }
 
+static void regions_mark(void *bits, uint64_t segment)
+{
+    ((uint64_t *)bits)[segment / 64] |= UINT64_C(1) << segment % 64;
+}
+
+static int regions_keep_held(const struct tide_region *region, uint64_t *bits)
+{
+    return tide_held_each(region, regions_mark, bits);
+}
+
 TIDE_EXPORT long tide_region_reclaim(tide_region_t *region)
 {
     const struct tide_cache *before = tide_life_enter();
-    long ret = tide_region_sweep(region);
+    long ret = tide_region_sweep(region, regions_keep_held);
     tide_life_leave(before);
     return ret;
 }

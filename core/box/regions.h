@@ -5,7 +5,7 @@
  * threads:   any
  * invariant: the thread counts as inside a slow path while it is in one of them: a signal
  *            handler that comes back is seen
- * uses:      region, plot, life
+ * uses:      region, plot, life, held
  * used by:   programs
  * not here:  what they do (region, plot)
  * test:      tests/test_regions.c

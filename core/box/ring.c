@@ -100,6 +100,7 @@ void tide_ring_publish(const struct tide_logmap *map, const struct tide_ring_cla
     slot->epoch = batch->epoch;
     slot->count = batch->count;
     slot->flags = batch->flags;
+    slot->keeper = batch->keeper;
     slot->offset = (uint64_t)(claim->payload - map->base);
     slot->end = claim->end;
     slot->size = batch->size;

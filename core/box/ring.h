@@ -29,6 +29,7 @@ struct tide_ring_claim {
 struct tide_ring_batch {
     uint64_t number;
     uint32_t client, epoch, count, size, flags;
+    uint64_t keeper; /* TIDE_LAYOUT_REF */
 };
 
 /* The largest batch in bytes: a quarter of the payload ring, below 1 GiB. */
@@ -44,7 +45,7 @@ enum tide_ring_share {
 /* The slots that TIDE_RING_MOST leaves. */
 uint64_t tide_ring_kept(const struct tide_logmap *map);
 
-/* Claims a slot and `bytes` (1 .. tide_ring_most) of payload. `note` is where the producer
+/* Claims a slot and `bytes` (0 .. tide_ring_most) of payload. `note` is where the producer
  * says beforehand what it is about to claim. False: the ring is full. */
 bool tide_ring_claim(const struct tide_logmap *map, uint32_t broker, uint32_t bytes,
                      enum tide_ring_share share, _Atomic uint64_t *note,

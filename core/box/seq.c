@@ -4,7 +4,7 @@
 /* Slots of one pass: they share one step of the counter. */
 enum { SEQ_PASS = 64 };
 
-static void seq_retire_pad(const struct tide_logmap *map, uint32_t broker, uint64_t slot)
+static void seq_drop(const struct tide_logmap *map, uint32_t broker, uint64_t slot)
 {
     tide_trim_drop(map, broker, tide_logmap_at(&map->slots, slot));
 }
@@ -20,7 +20,7 @@ static uint64_t seq_pass(const struct tide_logmap *map, uint32_t broker, uint64_
         if ((slot = tide_ring_see(map, broker, from + looked)) == NULL)
             break;
         if (slot->flags & TIDE_LAYOUT_PAD) {
-            seq_retire_pad(map, broker, from + looked);
+            seq_drop(map, broker, from + looked);
             continue;
         }
         seen[batches++] = slot;
@@ -45,11 +45,13 @@ static uint64_t seq_submit(const struct tide_logmap *map, uint32_t broker, uint6
     const struct tide_layout_slot *slot;
     struct tide_order_place at;
     uint64_t looked = 0;
-    for (; looked < most && (slot = tide_ring_see(map, broker, from + looked)) != NULL; looked++)
-        if (slot->flags & TIDE_LAYOUT_PAD)
-            seq_retire_pad(map, broker, from + looked);
-        else
-            tide_session_submit(map, broker, slot, &at);
+    for (; looked < most && (slot = tide_ring_see(map, broker, from + looked)) != NULL; looked++) {
+        enum tide_session_verdict verdict = TIDE_SESSION_REFUSED;
+        if ((slot->flags & TIDE_LAYOUT_PAD) == 0)
+            verdict = tide_session_submit(map, broker, slot, &at);
+        if (verdict == TIDE_SESSION_LATE || verdict == TIDE_SESSION_REFUSED)
+            seq_drop(map, broker, from + looked);
+    }
     return looked;
 }
 

@@ -62,13 +62,11 @@ static void session_place_held(const struct tide_logmap *map, uint32_t client)
     }
 }
 
-static enum tide_session_verdict session_drop_as(const struct tide_logmap *map, uint64_t ref,
-                                                 _Atomic uint64_t *counter,
-                                                 enum tide_session_verdict verdict)
+static enum tide_session_verdict session_late(const struct tide_logmap *map,
+                                              struct tide_layout_session *session)
 {
-    session_add(map, counter, 1);
-    session_drop(map, ref);
-    return verdict;
+    session_add(map, &session->late, 1);
+    return TIDE_SESSION_LATE;
 }
 
 static enum tide_session_verdict session_judge(const struct tide_logmap *map, uint64_t ref,
@@ -81,10 +79,12 @@ static enum tide_session_verdict session_judge(const struct tide_logmap *map, ui
              expected = atomic_load_explicit(&session->expected, memory_order_relaxed);
     if (slot->epoch != atomic_load_explicit(&session->epoch, memory_order_relaxed) ||
         atomic_load_explicit(&session->state, memory_order_relaxed) != TIDE_LAYOUT_ACTIVE ||
-        (number > expected && number - expected >= map->window))
-        return session_drop_as(map, ref, &session->refused, TIDE_SESSION_REFUSED);
+        (number > expected && number - expected >= map->window)) {
+        session_add(map, &session->refused, 1);
+        return TIDE_SESSION_REFUSED;
+    }
     if (number < expected)
-        return session_drop_as(map, ref, &session->late, TIDE_SESSION_LATE);
+        return session_late(map, session);
     if (number == expected) {
         *at = session_place(map, ref, slot);
         session_place_held(map, client);
@@ -92,7 +92,7 @@ static enum tide_session_verdict session_judge(const struct tide_logmap *map, ui
     }
     struct tide_layout_hold *hold = session_hold(map, client, number);
     if (hold->number == number + 1)
-        return session_drop_as(map, ref, &session->late, TIDE_SESSION_LATE);
+        return session_late(map, session);
     *hold = (struct tide_layout_hold){number + 1, ref};
     session_add(map, &session->held, 1);
     return TIDE_SESSION_HELD;
@@ -132,7 +132,9 @@ static void session_judge_list(const struct tide_logmap *map, uint64_t ref)
         ref = turned;
         uint64_t where = ((ref >> 32) - 1) * map->slots.size + (uint32_t)ref;
         turned = atomic_load_explicit(&map->link[where], memory_order_relaxed);
-        session_judge(map, ref, &at);
+        enum tide_session_verdict verdict = session_judge(map, ref, &at);
+        if (verdict == TIDE_SESSION_LATE || verdict == TIDE_SESSION_REFUSED)
+            session_drop(map, ref);
     }
 }
 
@@ -172,10 +174,8 @@ enum tide_session_verdict tide_session_submit(const struct tide_logmap *map, uin
 {
     enum tide_session_verdict verdict;
     uint64_t ref = tide_layout_ref(broker, tide_logmap_at(&map->slots, slot->index));
-    if (slot->client >= map->sessions) {
-        session_drop(map, ref);
+    if (slot->client >= map->sessions)
         return TIDE_SESSION_REFUSED;
-    }
     struct tide_layout_session *session = &map->session[slot->client];
     if (map->mutex) {
         session_lock(map);

@@ -25,11 +25,12 @@
 enum tide_session_verdict {
     TIDE_SESSION_PLACED, /* it has its place */
     TIDE_SESSION_HELD,   /* it waits for batches before it, or for whoever holds the door */
-    TIDE_SESSION_LATE,   /* its number was placed, or is held, already: dropped */
-    TIDE_SESSION_REFUSED /* its session was reopened, or it is too early: dropped */
+    TIDE_SESSION_LATE,   /* its number was placed, or is held, already */
+    TIDE_SESSION_REFUSED /* its session was reopened, or it is too early */
 };
 
-/* What became of a published slot; *at is its place when that is TIDE_SESSION_PLACED. */
+/* What became of a published slot; *at is its place when that is TIDE_SESSION_PLACED. One that
+ * is late or refused is the caller's to drop (tide_trim_drop). */
 enum tide_session_verdict tide_session_submit(const struct tide_logmap *map, uint32_t broker,
                                               const struct tide_layout_slot *slot,
                                               struct tide_order_place *at);

@@ -81,7 +81,7 @@ static void sub_tell(struct tide_sub_batch *out, const unsigned char *base,
         .position = place,
         .base = entry->base,
         .number = entry->number,
-        .data = base + entry->offset,
+        .data = base + (ptrdiff_t)entry->offset,
         .size = entry->size,
         .count = entry->count,
         .client = entry->client,
@@ -89,11 +89,18 @@ static void sub_tell(struct tide_sub_batch *out, const unsigned char *base,
     };
 }
 
-/* Payload lies where it may: in the log's memory, behind the tables. */
-static bool sub_is_inside(const struct tide_logmap *map, uint64_t offset, uint64_t size)
+/* Payload lies where it may: in the log's memory, behind the tables; or as a block in the
+ * region. */
+static bool sub_is_inside(const struct tide_logmap *map, const struct tide_layout_entry *entry)
 {
+    uint64_t offset = entry->offset, end = map->size;
     uint64_t first = (uint64_t)(map->payload - map->base);
-    return offset >= first && offset <= map->size && size <= map->size - offset;
+    if (entry->flags & TIDE_LAYOUT_REF) {
+        offset += (uintptr_t)map->base - (uintptr_t)map->area;
+        first = 0;
+        end = map->area_size;
+    }
+    return offset >= first && offset <= end && entry->size <= end - offset;
 }
 
 /* The batch of a slot in the form of an entry (level 0). */
@@ -139,9 +146,9 @@ static int sub_poll_in_place(struct tide_sub *self, struct tide_sub_batch *out, 
             self->next++;
             continue;
         }
-        if (!sub_is_inside(map, entry->offset, entry->size))
+        if (!sub_is_inside(map, entry))
             return got > 0 ? got : -EBADMSG;
-        tide_coh_fresh(map->coh, map->base + entry->offset, entry->size);
+        tide_coh_fresh(map->coh, map->base + (ptrdiff_t)entry->offset, entry->size);
         sub_tell(&out[got], map->base, entry, self->next);
         if (map->checksum && tide_crc(0, out[got].data, entry->size) != entry->checksum)
             return got > 0 ? got : -EBADMSG;
@@ -228,17 +235,17 @@ static int sub_poll_copy(struct tide_sub *self, struct tide_sub_batch *out)
         if ((entry.flags & TIDE_LAYOUT_PAD) == 0)
             break;
     }
-    if (!sub_is_inside(map, entry.offset, entry.size))
+    if (!sub_is_inside(map, &entry))
         return -EBADMSG;
     if (!sub_has_room(self, entry.size))
         return -ENOMEM;
-    sub_copy(self->copy, map->base + entry.offset, entry.size);
+    sub_copy(self->copy, map->base + (ptrdiff_t)entry.offset, entry.size);
     tide_coh_copied();
     if (sub_is_late(self))
         return sub_gap(self);
     if (map->checksum && tide_crc(0, self->copy, entry.size) != entry.checksum)
         return -EBADMSG;
-    sub_tell(out, self->copy - entry.offset, &entry, self->next);
+    sub_tell(out, self->copy - (ptrdiff_t)entry.offset, &entry, self->next);
     self->next++;
     return 1;
 }

@@ -1,6 +1,8 @@
 /* trim.c - see trim.h */
 #include "box/trim.h"
 
+#include "box/retire.h"
+
 enum { TRIM_WORK = 4096, TRIM_PARTS = 16 };
 
 bool tide_trim_stop(const struct tide_logmap *map)
@@ -68,40 +70,98 @@ static void trim_forget(const struct tide_logmap *map, uint32_t broker, uint64_t
                    UINT64_C(1) << position % 64);
 }
 
-/* Slots below `slot` are free; said first, for whoever has to finish this. */
-static void trim_release(const struct tide_logmap *map, uint32_t number, uint64_t slot)
+/* Puts the blocks of the slots [from, to) into the retire ring. Returns the first slot whose
+ * block finds no room there. */
+static uint64_t trim_retire(const struct tide_logmap *map, uint32_t broker, uint64_t from,
+                            uint64_t to, struct tide_retire *ring)
+{
+    if (!tide_retire_is_used(map))
+        return to;
+    *ring = tide_retire_begin(map);
+    while (from < to && tide_retire_put(map, ring, tide_logmap_slot(map, broker, from)))
+        from++;
+    return from;
+}
+
+/* Slots below `slot` are free; said first, for whoever has to finish this. Then their blocks
+ * can be taken out of the retire ring. */
+static void trim_release(const struct tide_logmap *map, uint32_t number, uint64_t slot,
+                         const struct tide_retire *ring)
 {
     struct tide_layout_broker *broker = &map->broker[number];
     uint64_t end = tide_logmap_slot(map, number, slot - 1)->end;
     tide_coh_set(map->coh, &broker->releasing, slot);
     tide_coh_set(map->coh, &broker->released_granule, end);
     tide_coh_set(map->coh, &broker->released_slot, slot);
+    tide_retire_publish(map, ring);
 }
 
 /* Slots below `next` are trimmed: so are those behind them that were retired before. What they
- * are is noted before their bits go. Returns how many slots became free. */
+ * are is noted before their bits go; and those that have to wait get theirs. Returns how many
+ * slots became free. */
 static uint64_t trim_broker(const struct tide_logmap *map, uint32_t broker, uint64_t next)
 {
+    struct tide_retire ring = {0, 0};
     uint64_t known = tide_coh_get(map->coh, &map->broker[broker].released_slot), slot = next;
     while (slot - known < map->slots.size && trim_is_retired(map, broker, slot))
         slot++;
+    slot = trim_retire(map, broker, known, slot, &ring);
+    for (uint64_t held = slot; held < next; held++)
+        tide_trim_drop(map, broker, tide_logmap_at(&map->slots, held));
     if (slot == known)
         return 0;
-    if (slot != next)
+    if (slot > next)
         tide_coh_set(map->coh, &map->broker[broker].releasing, slot);
-    while (next != slot)
+    while (next < slot)
         trim_forget(map, broker, next++);
-    trim_release(map, broker, slot);
+    trim_release(map, broker, slot, &ring);
     return slot - known;
+}
+
+/* The first place up to `to` whose block finds no room in the retire ring. */
+static uint64_t trim_stop_at(const struct tide_logmap *map, uint64_t from, uint64_t to)
+{
+    uint64_t room = tide_retire_is_used(map) ? tide_retire_begin(map).room : UINT64_MAX;
+    for (uint64_t place = from; room < to - place; place++)
+        if ((tide_logmap_entry(map, place)->flags & TIDE_LAYOUT_REF) && room-- == 0)
+            return place;
+    return to;
+}
+
+/* Where the block of this slot is, or NULL. The slot may be released, and written to, while it
+ * is looked at; the caller finds that out. */
+__attribute__((no_sanitize("thread"))) static const unsigned char *trim_block(
+    const struct tide_logmap *map, const struct tide_layout_slot *slot, size_t *bytes)
+{
+    *bytes = slot->size;
+    return slot->flags & TIDE_LAYOUT_REF ? map->base + (ptrdiff_t)slot->offset : NULL;
+}
+
+void tide_trim_each_block(const struct tide_logmap *map, tide_trim_visit *visit, void *context)
+{
+    for (uint32_t i = 0; i < map->brokers; i++) {
+        const _Atomic uint64_t *released = &map->broker[i].released_slot;
+        uint64_t from = tide_coh_get(map->coh, released);
+        for (uint64_t slot = from; slot < from + map->slots.size; slot++) {
+            const struct tide_layout_slot *seen = tide_ring_see(map, i, slot);
+            size_t bytes = 0;
+            const unsigned char *block = seen != NULL ? trim_block(map, seen, &bytes) : NULL;
+            tide_coh_copied();
+            if (block != NULL && tide_coh_get(map->coh, released) <= slot)
+                visit(context, block, bytes);
+        }
+    }
 }
 
 /* Levels 4 and 5. Places in order; slots of one broker may have theirs in any order. */
 static uint64_t trim_places(const struct tide_logmap *map, uint64_t from, uint64_t to)
 {
     struct tide_layout_head *head = map->head;
-    uint64_t next[TIDE_LAYOUT_BROKERS], base = 0, freed = to - from;
+    uint64_t next[TIDE_LAYOUT_BROKERS], base = 0, freed;
     for (uint32_t i = 0; i < map->brokers; i++)
         next[i] = tide_coh_get(map->coh, &map->broker[i].released_slot);
+    to = trim_stop_at(map, from, to);
+    freed = to - from;
     for (uint64_t place = from; place < to; place++) {
         const struct tide_layout_entry *entry = tide_logmap_entry(map, place);
         uint32_t broker = entry->broker;
@@ -140,14 +200,16 @@ static uint64_t trim_ordered(const struct tide_logmap *map, uint64_t limit, bool
 static uint64_t trim_slots(const struct tide_logmap *map, uint32_t broker, uint64_t limit,
                            bool detach)
 {
+    struct tide_retire ring = {0, 0};
     bool gated;
     uint64_t from = tide_trim_earliest(map, broker), to = from;
     limit = limit < from + TRIM_WORK ? limit : from + TRIM_WORK;
     limit = trim_gate(map, broker, limit, detach, &gated);
     while (to < limit && tide_ring_see(map, broker, to) != NULL)
         to++;
+    to = trim_retire(map, broker, from, to, &ring);
     if (to > from)
-        trim_release(map, broker, to);
+        trim_release(map, broker, to, &ring);
     return to - from;
 }
 
@@ -178,5 +240,7 @@ uint64_t tide_trim_for(const struct tide_logmap *map, uint32_t broker)
     if (map->retain == TIDE_LAYOUT_ASKED || !gated)
         part = 0; /* slots that were dropped are free all the same */
     uint64_t freed = tide_trim_below(map, broker, from + part, false);
-    return freed != 0 || part == 0 ? freed : tide_trim_below(map, broker, from + part, true);
+    if (freed != 0 || part == 0 || tide_retire_is_full(map))
+        return freed;
+    return tide_trim_below(map, broker, from + part, true);
 }

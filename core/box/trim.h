@@ -4,9 +4,11 @@
  * owns:      head.trimmed and trimmer, broker.released, the retired bits, reader.fate
  * threads:   any; one at a time trims, the others go on without it
  * invariant: trimmed <= cursor of each gating reader, <= committed; a slot is released when
- *            it and all slots before it in its ring are retired: trimmed or dropped
- * uses:      order, ring
- * used by:   broker, session, seq, sub, logapi
+ *            it and all slots before it in its ring are retired: trimmed or dropped. A slot
+ *            whose payload is a block is not released before the block is in the retire
+ *            ring; readers can tell that it is gone before the block can be taken out there
+ * uses:      order, ring, retire
+ * used by:   broker, session, seq, sub, logapi, regions
  * not here:  reader handles (sub)
  * test:      tests/test_trim.c
  */
@@ -31,6 +33,12 @@ uint64_t tide_trim_for(const struct tide_logmap *map, uint32_t broker);
 
 /* The earliest place that is kept; level 0: slot index of that broker. */
 uint64_t tide_trim_earliest(const struct tide_logmap *map, uint32_t broker);
+
+typedef void tide_trim_visit(void *context, const unsigned char *block, size_t bytes);
+
+/* Calls visit for each block that the log has, in slots that are not released. Others may go
+ * on meanwhile: what they release or append may be among them, or not. */
+void tide_trim_each_block(const struct tide_logmap *map, tide_trim_visit *visit, void *context);
 
 /* Keeps others from trimming: for whoever becomes a reader. False: somebody is at it. */
 bool tide_trim_stop(const struct tide_logmap *map);

@@ -36,6 +36,8 @@
  *   -ENOTSUP    nothing here can be durable
  *   -ESTALE     a handle from before a fork, or a client whose session was opened anew
  *   -EBUSY      a claim of this client is still out, or handles of the log are open
+ *   -EXDEV      a block that is not in the log's region
+ *   -EPERM      a block of another process's heap -EFAULT  a block that is free
  * tide_log_explain puts the last error of the calling thread into words, with its values.
  *
  * Threads: a log may be used by all threads, a client or a reader by one at a time. A child
@@ -300,6 +302,49 @@ int tide_log_commit(struct tide_log_claim *claim, struct tide_log_at *at);
 /* Nobody ever sees them. */
 int tide_log_abort(struct tide_log_claim *claim);
 
+/* ---- appending by reference ----------------------------------------------------------------
+ *
+ * A block of a heap on the region that the log is in (tide_heap_create_on, tide_log_create_on)
+ * becomes a batch where it is: nothing is copied, it takes a slot of the ring and no payload
+ * bytes, and readers get the block's own address. From then on it belongs to the log: nobody
+ * may write to it or free it. When it is trimmed, or dropped at level 4, it
+ * returns to its heap: tide_log_reclaim does that, and so do tide_log_trim, tide_log_trim_to,
+ * tide_log_poll, tide_log_close and every append, for what is trimmed by then.
+ *
+ *     void *block = tide_log_block(heap, size, tag);
+ *     memcpy(TIDE_LOG_BODY(block), data, size);           // or made there in the first place
+ *     tide_log_append_block(client, 0, block, TIDE_LOG_ROOM(size), TIDE_LOG_BLOCK, NULL);
+ *
+ * A heap that is destroyed (tide_heap_destroy) leaves the segments with blocks that are in the
+ * log to tide_region_reclaim, and so does a process that ends. That call keeps what is in the
+ * log: who opens the region and the log again reads the blocks where they are, at the same
+ * offset, and calls it once more when they are trimmed. */
+
+/* A block of `heap` with room for one message of `size` bytes, its frame in front. Not
+ * appended, it is given back by tide_free. NULL with errno ENOMEM or ESTALE. */
+void *tide_log_block(tide_heap_t *heap, size_t size, uint64_t tag);
+
+/* Where the message of such a block begins. */
+#define TIDE_LOG_BODY(block) ((void *)((char *)(block) + 16))
+
+/* Appends the first `bytes` bytes of the block (as the heap gave it, in any way) as one batch:
+ * one frame or several, each at a multiple of 8 with flags 0, none behind them. On every
+ * error but -EINPROGRESS the block is the caller's as before; that one tells as well, with the
+ * reason in tide_log_explain's words, when a batch that was to be acknowledged cannot be: the
+ * medium failed, or the session was opened anew. Besides the errors of tide_log_append:
+ *   -EXDEV     not in the log's region, or the log is in none
+ *   -EPERM     of a heap of another process or handle
+ *   -EINVAL    not the start of a block, or no frames
+ *   -EFAULT    free
+ *   -EMSGSIZE  more bytes than the block has, or 1 GiB; or more messages than 2^32 less what
+ *              the rings can hold, divided by the slots of all brokers
+ *   -EALREADY  in the log already (the flag of its first frame says so) */
+int tide_log_append_block(tide_log_client_t *client, unsigned broker, void *block, size_t bytes,
+                          int64_t timeout, struct tide_log_at *at);
+
+/* Gives blocks that are trimmed back to their heaps: how many, or -ESTALE. */
+int64_t tide_log_reclaim(tide_log_t *log);
+
 /* ---- reading ------------------------------------------------------------------------------ */
 
 struct tide_log_reader_options {
@@ -343,10 +388,12 @@ int tide_log_done(tide_log_reader_t *reader);
 /* The positions that the last -EOVERFLOW was about: from *from up to, not including, *to. */
 int tide_log_gap(tide_log_reader_t *reader, uint64_t *from, uint64_t *to);
 
+enum { TIDE_LOG_LENT = 1 }; /* the batch was appended by reference */
+
 /* In front of each message, at a multiple of 8 bytes; the message is right behind it. */
 struct tide_log_frame {
     uint32_t length; /* bytes of the message */
-    uint32_t flags;  /* 0 */
+    uint32_t flags;  /* 0, but TIDE_LOG_LENT in the first one of a block */
     uint64_t tag;
 };
 
@@ -374,6 +421,9 @@ struct tide_log_stat {
     uint64_t messages;   /* numbers below were given to messages */
     uint64_t collisions; /* times another append took the room that one was about to claim */
     uint64_t contention; /* level 4: times a session or the mutex was found taken */
+    uint64_t copied;     /* bytes that tide_log_append and _append_batch copied, with frames */
+    uint64_t lent;       /* bytes appended by reference, with frames */
+    uint64_t retired;    /* blocks that wait for tide_log_reclaim */
 };
 int tide_log_stat(tide_log_t *log, struct tide_log_stat *out);
 

@@ -147,8 +147,10 @@ enum { TIDE_REGION_AREA_LOG = 0, TIDE_REGION_AREA_USER = 1 };
 /* The library's log writes the first, the second is the program's. NULL: no such area. */
 void *tide_region_area(const tide_region_t *region, unsigned which);
 
-/* Frees what heaps of ended processes left behind. Number of segments, or -EBUSY when
- * another handle has the region open, or -ESTALE. */
+/* Frees what heaps of ended processes left behind, but for segments (and large blocks) that
+ * batches of the region's log are in and that are not trimmed (tide_log_append_block). Number
+ * of segments; -EBUSY when another handle has the region open; -EPROTO when there is a log
+ * that cannot be read; -ENOMEM; -ESTALE. */
 long tide_region_reclaim(tide_region_t *region);
 
 /* In words which region an address is in, its source and the offset ("dax:/dev/dax0.0,
@@ -162,7 +164,8 @@ int tide_region_where(const volatile void *address, char *buf, size_t len);
  * more), never memory elsewhere. tide_free,
  * tide_realloc (which leaves a block in its region), tide_malloc_usable_size and
  * tide_tier_of (TIDE_TIER_MID) take its blocks like all others. Everything of it is
- * given back by tide_heap_destroy. NULL with errno ENOMEM or ESTALE. */
+ * given back by tide_heap_destroy, but for what the region's log has (tidepool/log.h). NULL
+ * with errno ENOMEM or ESTALE. */
 tide_heap_t *tide_heap_create_on(tide_region_t *region) TIDE_ATTR_UNUSED_RESULT;
 
 #ifdef __cplusplus

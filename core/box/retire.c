@@ -1,0 +1,60 @@
+/* retire.c - see retire.h */
+#include "box/retire.h"
+
+/* Before the publish word of the first such batch: whoever frees its slot sees it set. */
+void tide_retire_expect(const struct tide_logmap *map)
+{
+    if (!tide_retire_is_used(map))
+        tide_coh_set(map->coh, &map->head->referred, 1);
+}
+
+struct tide_retire tide_retire_begin(const struct tide_logmap *map)
+{
+    uint64_t head = tide_coh_get(map->coh, &map->head->retired);
+    uint64_t held = head - tide_coh_get(map->coh, &map->head->reclaimed);
+    return (struct tide_retire){head, map->slots.size - held};
+}
+
+static struct tide_layout_retire *retire_at(const struct tide_logmap *map, uint64_t counter)
+{
+    return &map->retire[tide_logmap_at(&map->slots, counter)];
+}
+
+bool tide_retire_put(const struct tide_logmap *map, struct tide_retire *to,
+                     const struct tide_layout_slot *slot)
+{
+    if ((slot->flags & TIDE_LAYOUT_REF) == 0)
+        return true;
+    if (to->room == 0)
+        return false;
+    struct tide_layout_retire *entry = retire_at(map, to->head);
+    *entry = (struct tide_layout_retire){slot->offset, slot->keeper};
+    tide_coh_wrote(map->coh, entry, sizeof *entry);
+    to->head++;
+    to->room--;
+    return true;
+}
+
+void tide_retire_publish(const struct tide_logmap *map, const struct tide_retire *to)
+{
+    if (tide_coh_get(map->coh, &map->head->retired) == to->head)
+        return;
+    tide_coh_drain(map->coh);
+    tide_coh_set(map->coh, &map->head->retired, to->head);
+}
+
+uint32_t tide_retire_take(const struct tide_logmap *map, struct tide_layout_retire *out,
+                          uint32_t most)
+{
+    uint64_t from = tide_coh_get(map->coh, &map->head->reclaimed);
+    uint64_t held = tide_coh_get(map->coh, &map->head->retired) - from;
+    uint32_t count = (uint32_t)tide_min(held, most);
+    for (uint32_t i = 0; i < count; i++) {
+        const struct tide_layout_retire *entry = retire_at(map, from + i);
+        tide_coh_fresh(map->coh, entry, sizeof *entry);
+        out[i] = *entry;
+    }
+    if (count > 0)
+        tide_coh_set(map->coh, &map->head->reclaimed, from + count);
+    return count;
+}
