@@ -52,6 +52,8 @@ planted api quiet 'misuse: the library says'
 planted option value 'tiny_max=1022 gave -22, not 0'
 planted option keep "not 'taken'"
 planted option told 'but should be'
+planted peek blind 'findings in a log that is right'
+planted peek write 'was written to'
 planted topo list 'should be'
 planted topo far 'no far node|nearer'
 
@@ -62,11 +64,14 @@ corpus api mid=near,delay=20
 corpus api mid=node:0,full=fail
 corpus api mid=node:0,cap=1M
 corpus option
+corpus peek
 corpus topo
 
 {
-    fuzz option $((LENGTH * 2 / 3)) "$SEED" '' "$KEPT/option.log"
+    fuzz option $((LENGTH / 3)) "$SEED" '' "$KEPT/option.log"
     echo $? >"$TMP/option"
+    fuzz peek $((LENGTH / 3)) "$SEED" '' "$KEPT/peek.log"
+    echo $? >"$TMP/peek"
     fuzz topo $((LENGTH / 3)) "$SEED" '' "$KEPT/topo.log"
     echo $? >"$TMP/topo"
 } &
@@ -75,5 +80,6 @@ STATUS=$?
 wait
 fuzz_verdict api "$STATUS" "$KEPT/api.log" "fuzz: api, seed $SEED"
 fuzz_verdict option "$(cat "$TMP/option")" "$KEPT/option.log" "fuzz: option, seed $SEED"
+fuzz_verdict peek "$(cat "$TMP/peek")" "$KEPT/peek.log" "fuzz: peek, seed $SEED"
 fuzz_verdict topo "$(cat "$TMP/topo")" "$KEPT/topo.log" "fuzz: topo, seed $SEED"
 finish

@@ -4,7 +4,7 @@
 # HARNESSES are those of tests/fuzz/fuzz_*.c. What fuzzing finds is kept under $BUILD/fuzz:
 # corpus/NAME grows from run to run, NAME-crash-* are inputs that ended a harness.
 
-HARNESSES=(api option topo)
+HARNESSES=(api option peek topo)
 CORPUS=tests/fuzz/corpus
 KEPT=$BUILD/fuzz
 FUZZERS=$BUILD/tests/fuzz
@@ -31,7 +31,8 @@ replay()
 fuzz()
 {
     local -a more=(-max_len=1100)
-    [[ $1 == api ]] || more=(-max_len=2600 -dict="tests/fuzz/fuzz_$1.dict")
+    [[ ! -e tests/fuzz/fuzz_$1.dict ]] ||
+        more=(-max_len=2600 -dict="tests/fuzz/fuzz_$1.dict")
     mkdir -p "$KEPT/corpus/$1"
     {
         env TIDEPOOL_OPTIONS="$4" ${STEADY+"${STEADY[@]}"} "$FUZZERS/fuzz_$1" \

@@ -31,7 +31,7 @@ struct command {
 };
 
 extern const struct command command_info, command_run, command_stat, command_doctor,
-    command_options;
+    command_options, command_log;
 
 /* --- words ---------------------------------------------------------------------- */
 

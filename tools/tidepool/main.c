@@ -5,8 +5,8 @@
 
 #include <tidepool/version.h>
 
-static const struct command *const commands[] = {&command_info, &command_run, &command_stat,
-                                                 &command_doctor, &command_options};
+static const struct command *const commands[] = {&command_info,   &command_run,     &command_stat,
+                                                 &command_doctor, &command_options, &command_log};
 
 enum { COMMANDS = sizeof commands / sizeof commands[0] };
 
@@ -33,6 +33,7 @@ static void general_help(FILE *to)
         "  tidepool run --stats -- PROGRAM   runs a program on it; where its blocks went\n"
         "  tidepool run --counters -- PROGRAM & tidepool stat -w 1 $!   the same while it runs\n"
         "  tidepool options                  what can be set, and how\n"
+        "  tidepool log --help               the shared log: made, looked at, checked\n"
         "\n"
         "Commands:\n",
         to);
