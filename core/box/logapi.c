@@ -410,12 +410,14 @@ TIDE_EXPORT int tide_log_trim(tide_log_t *log, unsigned broker, uint64_t positio
     if (log->map.level == 0 && logapi_check_broker(log, broker) != 0)
         return -EINVAL;
     broker = log->map.level == 0 ? broker : 0;
+    uint64_t shift = tide_logapi_shift(&log->map);
+    position = tide_min(position, UINT64_MAX - shift) + shift;
     while (tide_trim_below(&log->map, broker, position, false) != 0 ||
            tide_logapi_reclaim(log) != 0)
         ;
     tide_logapi_ring(&log->map.head->space);
     if (earliest != NULL)
-        *earliest = tide_trim_earliest(&log->map, broker);
+        *earliest = tide_trim_earliest(&log->map, broker) - shift;
     return 0;
 }
 

@@ -68,6 +68,12 @@ struct tide_log_reader {
     struct tide_sub sub;
 };
 
+/* Positions at level 0 are slot indexes less one, for index 0 does not exist. */
+TIDE_INLINE uint64_t tide_logapi_shift(const struct tide_logmap *map)
+{
+    return map->level == 0;
+}
+
 /* What somebody waits for, and since when. */
 struct tide_logapi_wait {
     struct tide_layout_bell *bell;

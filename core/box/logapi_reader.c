@@ -26,12 +26,6 @@ static bool logapi_is_reader(const tide_log_reader_t *reader)
     return reader != NULL && reader->magic == TIDE_LOGAPI_READER;
 }
 
-/* Positions at level 0 are slot indexes less one, for index 0 does not exist. */
-static uint64_t logapi_shift(const struct tide_logmap *map)
-{
-    return map->level == 0;
-}
-
 /* --- open and close ------------------------------------------------------------------- */
 
 static int logapi_check_reader(const tide_log_t *log, const struct tide_log_reader_options *o)
@@ -50,7 +44,7 @@ static int logapi_check_reader(const tide_log_t *log, const struct tide_log_read
 static int logapi_open_error(int error, const tide_log_t *log,
                              const struct tide_log_reader_options *o)
 {
-    uint64_t shift = logapi_shift(&log->map);
+    uint64_t shift = tide_logapi_shift(&log->map);
     uint64_t first = tide_trim_earliest(&log->map, log->map.level == 0 ? o->broker : 0) - shift;
     if (error == -ERANGE)
         return tide_logapi_error(error, "position, trimmed", o->position, first, UINT64_MAX);
@@ -72,7 +66,8 @@ TIDE_EXPORT int tide_log_reader_open(tide_log_reader_t **out, tide_log_t *log,
         return tide_logapi_error(-ENOMEM, "no memory for bytes of a handle", sizeof *reader, 1, 0);
     while ((error = tide_sub_open(&reader->sub, &log->map, log->map.level == 0 ? o->broker : 0,
                                   (enum tide_layout_policy)o->policy, (enum tide_sub_start)o->start,
-                                  o->position + logapi_shift(&log->map), log->process)) == -EAGAIN)
+                                  o->position + tide_logapi_shift(&log->map), log->process)) ==
+           -EAGAIN)
         tide_park_yield();
     if (error != 0) {
         tide_logapi_drop(reader, sizeof *reader);
@@ -123,7 +118,7 @@ static bool logapi_is_ready(const void *what)
 static int logapi_read_error(const tide_log_reader_t *reader, int error)
 {
     const struct tide_sub *sub = &reader->sub;
-    uint64_t shift = logapi_shift(sub->map);
+    uint64_t shift = tide_logapi_shift(sub->map);
     switch (error) {
     case -EOVERFLOW:
         return tide_logapi_error(error, "overtaken at position, now going on behind",
@@ -157,7 +152,7 @@ TIDE_EXPORT int tide_log_read(tide_log_reader_t *reader, struct tide_log_batch *
         int error = tide_logapi_wait(&wait);
         if (error != 0)
             return tide_logapi_error(error, "nothing to read at position",
-                                     reader->sub.next - logapi_shift(reader->sub.map), 1, 0);
+                                     reader->sub.next - tide_logapi_shift(reader->sub.map), 1, 0);
         got = logapi_poll(reader, batches, most);
     }
     return got > 0 ? got : logapi_read_error(reader, got);
@@ -178,7 +173,7 @@ TIDE_EXPORT int tide_log_gap(tide_log_reader_t *reader, uint64_t *from, uint64_t
 {
     if (!logapi_is_reader(reader))
         return logapi_no_reader();
-    *from = reader->sub.gap_from - logapi_shift(reader->sub.map);
-    *to = reader->sub.gap_to - logapi_shift(reader->sub.map);
+    *from = reader->sub.gap_from - tide_logapi_shift(reader->sub.map);
+    *to = reader->sub.gap_to - tide_logapi_shift(reader->sub.map);
     return 0;
 }
