@@ -67,6 +67,7 @@ LD_SO := -shared -pthread -Wl,-soname,$(SONAME) -Wl,--version-script=core/tidepo
 
 BOX := $(sort $(patsubst core/box/%.c,%,$(wildcard core/box/*.c)))
 TOOL := $(patsubst tools/tidepool/%.c,%,$(wildcard tools/tidepool/*.c))
+BROKER := $(patsubst tools/tidepool-broker/%.c,%,$(wildcard tools/tidepool-broker/*.c))
 BENCH := $(patsubst bench/%.c,%,$(wildcard bench/*.c))
 HEADERS := $(wildcard include/tidepool/*.h)
 
@@ -102,6 +103,8 @@ SO := $(BUILD)/libtidepool.so
 LIBS := $(SO) $(BUILD)/$(SONAME) $(BUILD)/libtidepool.a $(BUILD)/libtidepool_api.a
 FOLLOW := $(BUILD)/libtidepool_follow.so
 TOOL_BIN := $(if $(TOOL),$(BUILD)/tidepool $(FOLLOW))
+BROKER_BIN := $(BUILD)/tidepool-broker
+BROKER_ASAN := $(BUILD)/asan/tidepool-broker
 BENCH_BIN := $(BENCH:%=$(BUILD)/bench/%)
 MICRO_BIN := $(patsubst %.c,$(BUILD)/%,$(wildcard bench/micro/micro_*.c))
 DEBUG_OBJ := $(BOX:%=$(BUILD)/debug/obj/%.o)
@@ -123,7 +126,7 @@ PLUG_BIN := $(PLUG:%=$(BUILD)/tests/%.so)
 FUZZ_BIN := $(foreach v,fuzz replay,$(FUZZ:%=$(BUILD)/tests/fuzz/$(v)_%))
 
 .PHONY: all lib debug sanitize benches bench goals check check-vm check-long check-programs
-.PHONY: check-run demo
+.PHONY: check-run demo broker
 .PHONY: bench-instr micro tidy fastpath mutants format extras install uninstall clean help FORCE
 
 all: lib $(TOOL_BIN) benches
@@ -134,7 +137,7 @@ benches: $(BENCH_BIN)
 
 # The stamp changes when a flag or the list of sources does.
 stamp := $(subst ','\'',$(CC) $(CXX) $(CFLAGS) $(LDFLAGS) $(C_LIB) $(C_DEBUG) $(C_ASAN) \
-    $(C_TSAN) $(FUZZ_CC) $(C_FUZZ) $(C_TEST) $(LD_SO) $(BOX) $(TOOL))
+    $(C_TSAN) $(FUZZ_CC) $(C_FUZZ) $(C_TEST) $(LD_SO) $(BOX) $(TOOL) $(BROKER))
 $(BUILD)/flags: FORCE
 	@mkdir -p $(@D)
 	@printf '%s\n' '$(stamp)' | cmp -s - $@ || printf '%s\n' '$(stamp)' >$@
@@ -217,6 +220,23 @@ $(FOLLOW): tools/follow/follow.c $(BUILD)/flags
 	$(Q)$(CC) $(C_BASE) $(CFLAGS) -fPIC -fvisibility=hidden -shared -Wl,-soname,$(@F) \
 	    -Wl,-z,now,-z,relro,-z,noexecstack $(LDFLAGS) -o $@ $<
 
+# Wants libuv, of which only the static form is taken. With the library's malloc in it.
+$(BUILD)/obj/broker/%.o: tools/tidepool-broker/%.c $(BUILD)/flags
+	$(call say,CC,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(C_BASE) -D_GNU_SOURCE $(CFLAGS) -MMD -MP -c -o $@ $<
+
+$(BROKER_BIN): $(BROKER:%=$(BUILD)/obj/broker/%.o) $(BUILD)/libtidepool.a
+	$(call say,LINK,$@)
+	$(Q)$(CC) -pthread $(CFLAGS) $(LDFLAGS) -o $@ $^ -l:libuv_a.a -ldl -lrt
+
+# The same under ASan and UBSan, with the sanitizer's malloc.
+$(BROKER_ASAN): $(BROKER:%=tools/tidepool-broker/%.c) $(ASAN_LIB) \
+    $(wildcard tools/tidepool-broker/*.h) $(BUILD)/flags
+	$(call say,CC,$@)
+	$(Q)$(CC) $(C_BASE) -D_GNU_SOURCE -g $(ASAN_ON) -pthread $(LDFLAGS) -o $@ \
+	    $(filter %.c %.a,$^) -l:libuv_a.a -ldl -lrt
+
 $(BUILD)/bench/%: bench/%.c $(BUILD)/flags
 	$(call say,CC,$@)
 	@mkdir -p $(@D)
@@ -295,7 +315,8 @@ $(BUILD)/tests/fuzz/replay_%: tests/fuzz/fuzz_%.c tests/fuzz/fuzz_main.c $(ASAN_
 	$(Q)$(CC) $(C_TEST) $(ASAN_ON) -o $@ $(filter %.c,$^) $(ASAN_LIB)
 
 check-programs: all debug $(TEST_BIN) $(TEST_ASAN_BIN) $(TEST_TSAN_BIN) $(STRESS_BIN) \
-    $(PROG_BIN) $(PLUG_BIN) $(FUZZ_BIN) $(MICRO_BIN)
+    $(PROG_BIN) $(PLUG_BIN) $(FUZZ_BIN) $(MICRO_BIN) $(BROKER_BIN) \
+    $(BROKER_ASAN)
 	@for f in $(STRAY); do \
 	    echo "$$f: nothing runs it; name it test_, stress_, prog_ or plug_" >&2; exit 1; \
 	done
@@ -374,8 +395,13 @@ demo:
 	@+$(MAKE) --no-print-directory all
 	@tools/demo.sh
 
+broker: lib
+	@tools/deps.sh missing broker
+	@+$(MAKE) --no-print-directory $(BROKER_BIN)
+
 # What needs more than gcc and make. Installs nothing: names every package that the
-# machine lacks and stops, or builds all test programs and the benches of single calls.
+# machine lacks and stops, or builds all test programs, the broker and the benches of single
+# calls.
 extras: all
 	@tools/deps.sh missing check peers extras
 	@+$(MAKE) --no-print-directory check-programs micro
@@ -446,15 +472,18 @@ help:
 	@echo 'make mutants     breaks the library line by line: do the tests notice?'
 	@echo 'make fastpath    what malloc and free cost on their straight paths'
 	@echo 'make format      rewrites the sources in the style of the house'
+	@echo 'make broker      a server of Redis Streams over a log: $(BUILD)/tidepool-broker'
 	@echo 'make micro       benches of single calls in $(BUILD)/bench/micro (Google Benchmark)'
-	@echo 'make extras      these and the test programs; names the packages that they lack'
+	@echo 'make extras      these, the broker (tidepool-broker) and the test programs; names the'
+	@echo '                 packages that they lack'
 	@echo 'make install     PREFIX=/usr/local LIBDIR= DESTDIR='
 	@echo 'make uninstall   removes what install put'
 	@echo 'make clean       removes $(BUILD), but keeps downloads in $(BUILD)/deps'
 	@echo 'Settings: CC CXX CFLAGS LDFLAGS BUILD=dir WERROR=1 V=1'
 
 -include $(BUILD)/obj/unity.d $(BUILD)/obj/unity_override.d
--include $(TOOL:%=$(BUILD)/obj/tidepool/%.d) $(BENCH:%=$(BUILD)/bench/%.d)
+-include $(TOOL:%=$(BUILD)/obj/tidepool/%.d) $(BROKER:%=$(BUILD)/obj/broker/%.d)
+-include $(BENCH:%=$(BUILD)/bench/%.d)
 -include $(MICRO_BIN:=.d) $(BUILD)/bench/micro/micro_shim.d
 -include $(DEBUG_OBJ:.o=.d) $(ASAN_OBJ:.o=.d) $(TSAN_OBJ:.o=.d) $(FUZZ_OBJ:.o=.d)
 -include $(wildcard $(BUILD)/tests/*.d $(BUILD)/tests/*/*.d)

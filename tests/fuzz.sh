@@ -56,6 +56,8 @@ planted peek blind 'findings in a log that is right'
 planted peek write 'was written to'
 planted topo list 'should be'
 planted topo far 'no far node|nearer'
+planted resp lose 'in parts of'
+planted resp long 'argument [0-9]+ at|written again'
 
 corpus api
 corpus api tiny_max=1023,header=shadow
@@ -66,14 +68,17 @@ corpus api mid=node:0,cap=1M
 corpus option
 corpus peek
 corpus topo
+corpus resp
 
 {
     fuzz option $((LENGTH / 3)) "$SEED" '' "$KEPT/option.log"
     echo $? >"$TMP/option"
     fuzz peek $((LENGTH / 3)) "$SEED" '' "$KEPT/peek.log"
     echo $? >"$TMP/peek"
-    fuzz topo $((LENGTH / 3)) "$SEED" '' "$KEPT/topo.log"
+    fuzz topo $((LENGTH / 6)) "$SEED" '' "$KEPT/topo.log"
     echo $? >"$TMP/topo"
+    fuzz resp $((LENGTH / 6)) "$SEED" '' "$KEPT/resp.log"
+    echo $? >"$TMP/resp"
 } &
 fuzz api "$LENGTH" "$SEED" '' "$KEPT/api.log"
 STATUS=$?
@@ -82,4 +87,5 @@ fuzz_verdict api "$STATUS" "$KEPT/api.log" "fuzz: api, seed $SEED"
 fuzz_verdict option "$(cat "$TMP/option")" "$KEPT/option.log" "fuzz: option, seed $SEED"
 fuzz_verdict peek "$(cat "$TMP/peek")" "$KEPT/peek.log" "fuzz: peek, seed $SEED"
 fuzz_verdict topo "$(cat "$TMP/topo")" "$KEPT/topo.log" "fuzz: topo, seed $SEED"
+fuzz_verdict resp "$(cat "$TMP/resp")" "$KEPT/resp.log" "fuzz: resp, seed $SEED"
 finish

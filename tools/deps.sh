@@ -38,8 +38,9 @@ packages_of()
     check) echo 'gcc=gcc g++=g++ libc6-dev make=make binutils=objdump check pkg-config=pkg-config
         valgrind=valgrind clang-format-14|clang-format shellcheck=shellcheck
         gnuplot-nox=gnuplot linux-perf=perf clang=clang libclang-rt-14-dev|libclang-rt-dev
-        libbenchmark-dev spin=spin' ;;
-    extras) echo 'g++=g++ libbenchmark-dev' ;;
+        libbenchmark-dev spin=spin libuv1-dev' ;;
+    broker) echo 'gcc=gcc libc6-dev make=make libuv1-dev' ;;
+    extras) echo 'g++=g++ libbenchmark-dev libuv1-dev' ;;
     clang) echo 'clang=clang libclang-rt-14-dev|libclang-rt-dev' ;;
     ci) echo "$(packages_of check) $(packages_of clang)" ;;
     peers) echo 'gcc=gcc libc6-dev make=make libjemalloc2 libmimalloc2.0|libmimalloc3

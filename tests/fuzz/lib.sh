@@ -4,7 +4,7 @@
 # HARNESSES are those of tests/fuzz/fuzz_*.c. What fuzzing finds is kept under $BUILD/fuzz:
 # corpus/NAME grows from run to run, NAME-crash-* are inputs that ended a harness.
 
-HARNESSES=(api option peek topo)
+HARNESSES=(api option peek topo resp)
 CORPUS=tests/fuzz/corpus
 KEPT=$BUILD/fuzz
 FUZZERS=$BUILD/tests/fuzz

@@ -1,0 +1,509 @@
+"""broker_peer.py - clients for the tests of tidepool-broker: well-behaved ones and others.
+
+  lines SOCKET FILE          sends each line as a command, prints it with what was answered
+  elements SOCKET WORD...    a command; prints the elements of its reply, one a line
+  block SOCKET               XREAD BLOCK in several situations
+  rules SOCKET               broken requests, and requests in parts
+  slow SOCKET PID            readers that do not read: the server stays small
+  names SOCKET               a reply is not changed by what comes behind it
+  half SOCKET                peers that say half of something and then nothing
+  noise SOCKET PID COUNT     COUNT connections of random bytes: the server stays as it is
+  sessions SOCKET            appends by more than two connections
+  load SOCKET FILE           appends until the server is gone; FILE: what was acknowledged
+  verify SOCKET FILE         all of that is there
+  durable SOCKET             acknowledged is durable, for many at once
+  library SOCKET             the client library of Debian (python3-redis)
+"""
+import os
+import random
+import socket
+import sys
+import threading
+import time
+
+
+class Peer:
+    """A connection, and replies as Python values; errors are strings that begin with -."""
+
+    def __init__(self, path, timeout=60):
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.settimeout(timeout)
+        self.socket.connect(path)
+        self.bytes = b''
+
+    def send(self, *words):
+        self.socket.sendall(request(*words))
+
+    def more(self):
+        got = self.socket.recv(1 << 16)
+        if not got:
+            raise EOFError
+        self.bytes += got
+
+    def line(self):
+        while b'\r\n' not in self.bytes:
+            self.more()
+        line, self.bytes = self.bytes.split(b'\r\n', 1)
+        return line.decode('latin1')
+
+    def reply(self):
+        line = self.line()
+        if line[0] in '+-':
+            return line
+        number = int(line[1:])
+        if line[0] == ':':
+            return number
+        if number < 0:
+            return None
+        if line[0] == '*':
+            return [self.reply() for _ in range(number)]
+        while len(self.bytes) < number + 2:
+            self.more()
+        text, self.bytes = self.bytes[:number], self.bytes[number + 2:]
+        return text.decode('latin1')
+
+    def ask(self, *words):
+        self.send(*words)
+        return self.reply()
+
+    def rest(self):
+        """All until the other side closes."""
+        try:
+            while True:
+                self.more()
+        except (EOFError, ConnectionResetError):
+            return self.bytes
+
+
+def request(*words):
+    words = [word if isinstance(word, bytes) else str(word).encode('latin1') for word in words]
+    return b'*%d\r\n' % len(words) + b''.join(b'$%d\r\n%s\r\n' % (len(w), w) for w in words)
+
+
+def need(what, *values):
+    if not what:
+        print('not so:', *values)
+        sys.exit(1)
+
+
+def lines(path, file):
+    peer = Peer(path)
+    for line in open(file):
+        words = [{'{empty}': '', '{blank}': 'a b'}.get(word, word) for word in line.split()]
+        print(line.strip(), '=>', repr(peer.ask(*words)))
+
+
+def elements(path, *words):
+    for element in Peer(path).ask(*words):
+        print(repr(element))
+
+
+# ---- waiting ----
+
+def block(path):
+    peer, other, third = Peer(path), Peer(path), Peer(path)
+    writer = Peer(path)
+    writer.ask('DEL', 'b1', 'b2')
+    # Two wait for one stream, one of them for a second one, too; all in the order of waiting.
+    peer.send('XREAD', 'BLOCK', 0, 'STREAMS', 'b1', 'b2', '$', '$')
+    other.send('XREAD', 'BLOCK', 0, 'COUNT', 1, 'STREAMS', 'b1', '$')
+    third.send('XREAD', 'BLOCK', 200, 'STREAMS', 'b2', 9)
+    time.sleep(0.2)
+    writer.ask('XADD', 'b1', '5-1', 'f', 'v')
+    want = [['b1', [['5-1', ['f', 'v']]]]]
+    need(peer.reply() == want and other.reply() == want, 'both get the entry')
+    need(third.reply() is None, 'the third gets nothing')
+    # Commands behind a wait are answered behind it.
+    peer.socket.sendall(request('XREAD', 'BLOCK', 0, 'STREAMS', 'b2', '$') + request('PING'))
+    time.sleep(0.2)
+    writer.ask('XADD', 'b2', '6-1', 'f', 'v')
+    need(peer.reply() == [['b2', [['6-1', ['f', 'v']]]]] and peer.reply() == '+PONG', 'order')
+    # An id that is not reached yet; the stream is deleted and made again.
+    peer.send('XREAD', 'BLOCK', 0, 'STREAMS', 'b1', '7-0')
+    time.sleep(0.1)
+    writer.ask('XADD', 'b1', '6-5', 'f', 'v')
+    writer.ask('DEL', 'b1')
+    writer.ask('XADD', 'b1', '7-0', 'f', 'v')
+    writer.ask('XADD', 'b1', '7-1', 'f', 'last')
+    need(peer.reply() == [['b1', [['7-1', ['f', 'last']]]]], 'only what is above')
+    # One that goes away while it waits.
+    peer.send('XREAD', 'BLOCK', 0, 'STREAMS', 'b1', 'never', '$', '$')
+    time.sleep(0.1)
+    peer.socket.close()
+    need(writer.ask('XADD', 'b1', '8-1', 'f', 'v') == '8-1', 'the writer goes on')
+    writer.ask('DEL', 'b1', 'b2')
+
+
+# ---- broken requests ----
+
+def rules(path):
+    cases = [
+        (b'*1\r\n$4\r\nPING\r\n' * 3, b'+PONG\r\n' * 3),
+        (b'PING\r\n  PING  \r\n\r\nECHO hi\r\n', b'+PONG\r\n+PONG\r\n$2\r\nhi\r\n'),
+        (b'*0\r\n*-1\r\nPING\r\n', b'+PONG\r\n'),
+        (b'*x\r\nPING\r\n', b'-ERR Protocol error: invalid multibulk length\r\n'),
+        (b'*9999999999\r\n', b'-ERR Protocol error: invalid multibulk length\r\n'),
+        (b'PING\r\n*1\r\n+PING\r\n', b"+PONG\r\n-ERR Protocol error: expected '$', got '+'\r\n"),
+        (b'*1\r\n$-1\r\n', b'-ERR Protocol error: invalid bulk length\r\n'),
+        (b'*1\r\n$99999999999\r\n', b'-ERR Protocol error: invalid bulk length\r\n'),
+        (b'*1\r\n$4\r\nPINGPING\r\n',
+         b'-ERR Protocol error: no line end behind a bulk string\r\n'),
+        (b'x' * 70000, b'-ERR Protocol error: too big inline request\r\n'),
+        (b'XADD q * a "b\r\n', b'-ERR Protocol error: quotes in an inline request\r\n'),
+        # The first append of a pipeline has its answer, whatever follows.
+        (b'XADD r 1-1 f v\r\n*1\r\n!', b"$3\r\n1-1\r\n-ERR Protocol error: expected '$', got '!'"
+         b'\r\n'),
+    ]
+    for sent, want in cases:
+        peer = Peer(path)
+        peer.socket.sendall(sent)
+        peer.socket.shutdown(socket.SHUT_WR)
+        got = peer.rest()
+        need(got == want, sent[:40], 'gave', got, 'not', want)
+    # One byte at a time, and what is in the log is what was sent.
+    peer = Peer(path)
+    for byte in request('XADD', 'parts', '3-3', 'field', b'\r\n\0\xff' * 3) + request('PING'):
+        peer.socket.sendall(bytes([byte]))
+    need(peer.reply() == '3-3' and peer.reply() == '+PONG', 'byte by byte')
+    need(peer.ask('XRANGE', 'parts', '-', '+') == [['3-3', ['field', '\r\n\0\xff' * 3]]], 'kept')
+    # Typed, and in the form of an array: the same entry.
+    peer.socket.sendall(b'XADD parts 3-4 field typed\r\n')
+    need(peer.reply() == '3-4', 'typed')
+    need(peer.ask('XRANGE', 'parts', '3-4', '+') == [['3-4', ['field', 'typed']]], 'typed, kept')
+    peer.ask('DEL', 'parts', 'r')
+
+
+# ---- readers that do not read ----
+
+def resident(pid):
+    return int(open('/proc/%s/statm' % pid).read().split()[1]) * os.sysconf('SC_PAGESIZE')
+
+
+def figures(peer):
+    return dict(line.split(':', 1) for line in peer.ask('INFO').split('\r\n') if ':' in line)
+
+
+def slow(path, pid):
+    """For a server with --max-output 4M and --max-buffers 16M."""
+    peer = Peer(path)
+    text = 'x' * 10000
+    for i in range(600):
+        peer.ask('XADD', 'large', '*', 'f', text)
+    got = peer.ask('XRANGE', 'large', '-', '+')
+    need(isinstance(got, str) and 'max-output' in got, 'a reply of 6 MB is refused', got[:60])
+    got = peer.ask('XREAD', 'STREAMS', 'large', 0)
+    need(isinstance(got, str) and 'max-output' in got, 'XREAD, too')
+    need(len(peer.ask('XRANGE', 'large', '-', '+', 'COUNT', 300)) == 300, 'half of it is not')
+    before = resident(pid)
+    # Each asks for 3 MB a hundred times and reads nothing.
+    ask = request('XRANGE', 'large', '-', '+', 'COUNT', 300) * 100
+    greedy = [Peer(path) for _ in range(30)]
+    for i, one in enumerate(greedy):
+        one.socket.sendall(ask if i % 2 else ask[:len(ask) // 100])
+    time.sleep(1)
+    grown = resident(pid) - before
+    told = figures(peer)
+    need(grown < 48 << 20, 'grew by', grown)
+    need(int(told['connection_buffer_bytes']) <= 16 << 20, told['connection_buffer_bytes'])
+    need(int(told['connections_closed_buffers']) > 0, 'nobody was disconnected')
+    # And so are those who ask once.
+    for one in greedy:
+        one.socket.close()
+    greedy = [Peer(path) for _ in range(15)]
+    for one in greedy:
+        one.socket.sendall(ask[:len(ask) // 100])
+    time.sleep(0.5)
+    told = figures(peer)
+    need(int(told['connection_buffer_bytes']) <= 16 << 20, told['connection_buffer_bytes'])
+    # Who is slow, but reads, gets all.
+    for one in greedy:
+        one.socket.close()
+    late = Peer(path)
+    late.socket.sendall(ask + request('PING'))
+    for i in range(100):
+        need(len(late.reply()) == 300, 'reply', i)
+    need(late.reply() == '+PONG', 'and goes on')
+    # Requests that are never finished are bounded as well.
+    hoards = [Peer(path) for _ in range(40)]
+    for one in hoards:
+        try:
+            one.socket.sendall(b'*2\r\n$4\r\nECHO\r\n$900000\r\n' + b'x' * 800000)
+        except (BrokenPipeError, ConnectionResetError):
+            pass
+    time.sleep(0.5)
+    told = figures(peer)
+    need(int(told['connection_buffer_bytes']) <= 16 << 20, told['connection_buffer_bytes'])
+    for one in hoards:
+        one.socket.close()
+    time.sleep(0.5)
+    told = figures(peer)
+    need(int(told['connection_buffer_bytes']) == 0, 'left:', told['connection_buffer_bytes'])
+    peer.ask('DEL', 'large')
+
+
+def names(path):
+    """For a server with --payload 64K."""
+    peer = Peer(path)
+    old = [['%d-1' % i, ['f', chr(96 + i) * 2000]] for i in range(1, 6)]
+    for turn in range(20):
+        for id, fields in old:
+            need(peer.ask('XADD', 'old', id, *fields) == id, 'added')
+        behind = [request('DEL', 'old')]
+        behind += [request('XADD', 'new', 'MAXLEN', 3, '*', 'f', 'Z' * 2000) for _ in range(60)]
+        peer.socket.sendall(request('XRANGE', 'old', '-', '+') + b''.join(behind))
+        need(peer.reply() == old, 'what was there when it was asked for, turn', turn)
+        got = [peer.reply() for _ in behind]
+        need(got[0] == 1 and all(id[0] == '1' for id in got[1:]), got)
+
+
+def half(path):
+    """For a server with --idle 1 and --max-connections 40."""
+    said = [b'', b'*', b'*2\r\n$4\r\nEC', b'*1\r\n$4\r\nPING', b'PIN', b'*3\r\n$4\r\nXADD\r\n']
+    peers = []
+    for i in range(30):
+        peers.append(Peer(path))
+        peers[-1].socket.sendall(said[i % len(said)])
+    busy = Peer(path)
+    waiting = Peer(path)
+    waiting.send('XREAD', 'BLOCK', 0, 'STREAMS', 'half', '$')
+    end = time.time() + 4
+    while time.time() < end:
+        need(busy.ask('PING') == '+PONG', 'others are served')
+        time.sleep(0.1)
+    for peer in peers:
+        need(peer.rest() == b'', 'was closed without a word')
+    need(busy.ask('XADD', 'half', '*', 'f', 'v') is not None, 'who speaks stays')
+    need(waiting.reply()[0][0] == 'half', 'who waits stays')
+    full = []
+    refused = 0
+    for _ in range(60):
+        full.append(Peer(path))
+    for peer in full:
+        try:
+            peer.send('PING')
+            refused += peer.reply() != '+PONG'
+        except (EOFError, ConnectionResetError, BrokenPipeError):
+            refused += 1
+    need(60 - 40 <= refused <= 24, 'refused', refused)
+    for peer in full:
+        peer.socket.close()
+    time.sleep(0.3)
+    need(Peer(path).ask('PING') == '+PONG', 'and then there is room again')
+
+
+# ---- noise ----
+
+def scrap(chance):
+    """Random bytes, more or less like requests."""
+    words = [b'*', b'$', b'\r\n', b'XADD', b'XREAD', b'XRANGE', b'PING', b'BLOCK', b'STREAMS',
+             b'noise', b'-', b'+', b'1', b'2', b'3', b'4', b'0-1', b'MAXLEN', b'COUNT']
+    parts = []
+    for _ in range(chance.randrange(1, 40)):
+        kind = chance.randrange(4)
+        if kind == 0:
+            parts.append(bytes(chance.randrange(256) for _ in range(chance.randrange(1, 60))))
+        elif kind == 1:
+            parts.append(request(*[chance.choice(words) for _ in range(chance.randrange(1, 8))]))
+        elif kind == 2:
+            parts.append(chance.choice(words))
+        else:
+            parts.append(b'*%d\r\n$%d\r\n' % (chance.randrange(9), chance.randrange(9)))
+    return b''.join(parts)
+
+
+def batch(path, chance, count):
+    peers = []
+    for _ in range(count):
+        one = Peer(path)
+        one.socket.setblocking(False)
+        peers.append(one)
+    for one in peers:
+        one.socket.send(b'*2\r\n$4\r\nECHO\r\n$3\r\nab')
+    for one in peers:
+        one.socket.send(b'c\r\n')
+    for one in peers:
+        try:
+            one.socket.send(scrap(chance))
+        except (BlockingIOError, BrokenPipeError, ConnectionResetError):
+            pass
+    for one in peers:
+        if chance.randrange(2):
+            try:
+                one.socket.recv(4096)
+            except (BlockingIOError, ConnectionResetError):
+                pass
+        one.socket.close()
+
+
+def noise(path, pid, count):
+    seed = int(os.environ.get('NOISE_SEED', random.randrange(1 << 30)))
+    print('NOISE_SEED=%d' % seed)
+    chance = random.Random(seed)
+    sizes = []
+    for turn in range(10):
+        for _ in range(0, count // 10, 200):
+            batch(path, chance, 200)
+        peer = Peer(path)
+        peer.ask('DEL', 'noise')
+        peer.ask('XTRIM', 'noise', 'MAXLEN', 0)
+        need(peer.ask('PING') == '+PONG', 'it still answers')
+        told = figures(peer)
+        sizes.append(resident(pid))
+        need(int(told['blocked_clients']) == 0 and int(told['connected_clients']) < 50, told)
+    need(int(told['total_connections_received']) >= count, told['total_connections_received'])
+    # The log is written through, so its pages come in; what is left out of that is flat.
+    need(sizes[-1] - sizes[2] < 3 << 20, 'grows:', sizes)
+
+
+def sessions(path):
+    """For a server with --sessions 2."""
+    peers = [Peer(path) for _ in range(3)]
+    need([peer.ask('XADD', 's', '*', 'f', 'v')[0] for peer in peers] == ['1', '1', '-'], 'two')
+    peers[0].socket.close()
+    end = time.time() + 20
+    while peers[2].ask('XADD', 's', '*', 'f', 'v')[0] == '-':
+        need(time.time() < end, 'not given back')
+        time.sleep(0.05)
+    need(peers[1].ask('XLEN', 's') == 3, 'entries')
+
+
+# ---- ends in the middle ----
+
+def writer(path, number, acked):
+    """Pipelines of 20 to four streams; notes what was answered."""
+    chance = random.Random(number)
+    turn = 0
+    try:
+        peer = Peer(path)
+        while True:
+            ask = [('load:%d' % chance.randrange(4), '%d:%d' % (number, turn + i),
+                    'x' * chance.randrange(300)) for i in range(20)]
+            peer.socket.sendall(b''.join(
+                request('XADD', key, 'MAXLEN', '~', 8000, '*', 'who', who, 'text', text)
+                for key, who, text in ask))
+            for key, who, text in ask:
+                id = peer.reply()
+                if id[0] == '-':
+                    return
+                acked.append((key, id, who, text))
+            turn += 20
+    except (EOFError, OSError):
+        pass
+
+
+def load(path, file):
+    acked = [[] for _ in range(4)]
+    threads = [threading.Thread(target=writer, args=(path, i, acked[i])) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with open(file, 'w') as out:
+        for entry in sum(acked, []):
+            print(*entry, file=out)
+
+
+def verify(path, file):
+    peer = Peer(path)
+    there = {}
+    for key in ('load:%d' % i for i in range(4)):
+        entries = peer.ask('XRANGE', key, '-', '+')
+        need([e[0] for e in entries] == sorted((e[0] for e in entries),
+                                               key=lambda i: [int(n) for n in i.split('-')]), key)
+        there[key] = dict((id, fields) for id, fields in entries)
+    lost, seen = [], 0
+    for line in open(file):
+        key, id, who, text = (line.rstrip('\n').split(' ') + [''])[:4]
+        oldest = next(iter(there[key]))
+        if [int(n) for n in id.split('-')] < [int(n) for n in oldest.split('-')]:
+            continue  # trimmed
+        seen += 1
+        if there[key].get(id) != ['who', who, 'text', text]:
+            lost.append(line)
+    need(not lost, len(lost), 'of', seen, 'are lost:', lost[:3])
+    need(seen > 100, 'only', seen, 'entries')
+    print(seen, 'acknowledged entries are there')
+
+
+def durable(path):
+    peer = Peer(path)
+    for i in range(20):
+        peer.ask('XADD', 's', '*', 'f', i)
+        told = figures(peer)
+        need(int(told['log_durable_position']) >= int(told['log_committed_position']), 'late')
+    # Many at once, in pipelines; what each reads after its answer is what it wrote.
+    peers = [Peer(path) for _ in range(10)]
+    for turn in range(5):
+        for number, one in enumerate(peers):
+            one.socket.sendall(b''.join(request('XADD', 'm%d' % number, '*', 'f', turn)
+                                        for _ in range(30)) + request('XLEN', 'm%d' % number))
+        for one in peers:
+            ids = [one.reply() for _ in range(30)]
+            need(len(set(ids)) == 30 and one.reply() == 30 * (turn + 1), 'answers')
+    # One that goes away without waiting for its answer.
+    for _ in range(10):
+        gone = Peer(path)
+        gone.send('XADD', 's', '*', 'f', 'gone')
+        gone.socket.close()
+    need(peer.ask('PING') == '+PONG', 'goes on')
+    end = time.time() + 20
+    while figures(peer)['connection_buffer_bytes'] != '0':
+        need(time.time() < end, 'buffers are left')
+        time.sleep(0.05)
+
+
+# ---- the client library ----
+
+def library(path):
+    import redis
+    client = redis.Redis(unix_socket_path=path, client_name='library')
+    need(client.ping() and client.client_getname() == 'library', 'name')
+    need(client.info()['server_name'] == 'tidepool-broker', 'info')
+    need(client.config_get('appendonly') == {'appendonly': 'no'}, 'config')
+    first = client.xadd('lib', {'a': 1, 'b': 'two'})
+    ids = [client.xadd('lib', {'n': i}, maxlen=50, approximate=False) for i in range(100)]
+    need(sorted(ids, key=lambda i: [int(n) for n in i.split(b'-')]) == ids, 'ids grow')
+    need(client.xlen('lib') == 50, 'maxlen')
+    need([i for i, _ in client.xrange('lib')] == ids[50:], 'xrange')
+    need([i for i, _ in client.xrevrange('lib', count=3)] == ids[:-4:-1], 'xrevrange')
+    need(client.xrange('lib', min='(' + ids[97].decode())[0] == (ids[98], {b'n': b'98'}), 'open')
+    need(client.xread({'lib': ids[97], 'no': 0}, count=1) == [[b'lib', [(ids[98], {b'n': b'98'})]]],
+         'xread')
+    need(first not in dict(client.xrange('lib')), 'trimmed')
+    with client.pipeline(transaction=False) as pipe:
+        for i in range(1000):
+            pipe.xadd('pipe', {'i': i})
+        pipe.xlen('pipe')
+        got = pipe.execute()
+    need(got[-1] == 1000 and len(set(got[:-1])) == 1000, 'pipeline')
+    need([int(f[b'i']) for _, f in client.xrange('pipe')] == list(range(1000)), 'in order')
+    seen = []
+
+    def read():
+        mine, last = redis.Redis(unix_socket_path=path), '$'
+        while len(seen) < 200:
+            for _, entries in mine.xread({'news': last}, block=20000) or []:
+                seen.extend(int(fields[b'i']) for _, fields in entries)
+                last = entries[-1][0]
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    while int(client.info('clients')['blocked_clients']) == 0:
+        time.sleep(0.05)
+    for i in range(200):
+        client.xadd('news', {'i': i})
+    reader.join(60)
+    need(seen == list(range(200)), 'what the waiting reader saw', seen[:5], len(seen))
+    try:
+        client.xdel('lib', ids[99])
+        need(False, 'xdel is taken')
+    except redis.ResponseError as error:
+        need('XDEL is not supported' in str(error), error)
+    need(client.delete('lib', 'pipe', 'news', 'none') == 3 and client.xlen('lib') == 0, 'delete')
+
+
+if __name__ == '__main__':
+    words = sys.argv[2:]
+    if sys.argv[1] == 'noise':
+        words[2] = int(words[2])
+    globals()[sys.argv[1]](*words)
