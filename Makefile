@@ -384,7 +384,7 @@ bench-instr: lib benches
 	@tools/deps.sh instr || echo 'going on without what is missing'
 	@bench/instr
 
-# Every goal of the library against the other allocators, about 7 minutes. ROWS, a pattern, takes
+# Every goal of the library against the other allocators, about 8 minutes. ROWS, a pattern, takes
 # only some rows.
 goals: lib benches
 	@tools/deps.sh instr || echo 'going on without what is missing'

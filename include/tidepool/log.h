@@ -8,7 +8,7 @@
  *     tide_log_client_t *client;
  *     tide_log_reader_t *reader;
  *     struct tide_log_batch batch;
- *     tide_log_create(&log, NULL, NULL);
+ *     tide_log_create(&log, NULL);
  *     tide_log_reader_open(&reader, log, NULL);
  *     tide_log_client_open(&client, log, NULL);
  *     tide_log_append(client, 0, "hello", 5, TIDE_LOG_BLOCK, NULL);
@@ -42,6 +42,7 @@
  *
  * Threads: a log may be used by all threads, a client or a reader by one at a time. A child
  * process after fork has no log: its handles answer -ESTALE.
+ * A log in a region has one process at a time, all of them on one host.
  * Time-outs are nanoseconds: TIDE_LOG_TRY does not wait, TIDE_LOG_BLOCK waits for ever.
  */
 #ifndef TIDEPOOL_LOG_H
@@ -102,15 +103,16 @@ enum tide_log_start {
 struct tide_log_options {
     unsigned level;      /* 0, 4 or 5 */
     unsigned brokers;    /* 1 to 32; 1 */
-    unsigned clients;    /* open at once; 64. At level 4 client ids are below this */
-    unsigned readers;    /* open at once; 16 */
+    unsigned clients;    /* open at once, up to 65536; 64. At level 4 client ids are below this */
+    unsigned readers;    /* open at once, up to 4096; 16 */
     unsigned window;     /* level 4: how far a batch may be ahead of its turn; 64. Never more than
                             an eighth of `slots`, which is kept free for those it waits for */
     unsigned sequencing; /* enum tide_log_sequencing */
     unsigned sessions;   /* enum tide_log_sessions */
     unsigned retain;     /* enum tide_log_retain */
-    unsigned checksum;   /* 1: each batch has a CRC32C, and readers look at it */
-    uint64_t slots;      /* batches that a broker's ring holds, from 2; 4096 */
+    unsigned checksum;   /* 1: each batch has a CRC32C, and readers look at it. Without it nothing
+                            that was synced can be opened after the machine stopped */
+    uint64_t slots;      /* batches that a broker's ring holds, 2 to 16777216; 4096 */
     uint64_t payload;    /* bytes that it holds, a multiple of 64, from 256; 16 MiB. For all
                              brokers together less than 64 GiB */
     uint64_t first;      /* where positions and message numbers begin */
@@ -131,7 +133,8 @@ int tide_log_create(tide_log_t **out, const struct tide_log_options *options);
  *   -ENOSPC  no run of free segments is as long: tide_log_explain tells the longest one and
  *            what is needed
  *   -EEXIST  there is a log in the region already; a region has at most one
- *   -EBUSY   somebody is about to make one: the process is in tide_log_explain's words
+ *   -EBUSY   a log in it is open, or somebody is about to make one: the process is in
+ *            tide_log_explain's words
  *   -ESTALE  the handle of the region is from before a fork */
 int tide_log_create_on(tide_log_t **out, tide_region_t *region,
                        const struct tide_log_options *options);
@@ -181,7 +184,8 @@ int tide_log_wait_committed(tide_log_t *log, uint64_t position, int64_t timeout)
 /* Puts all batches that are committed now on the medium of the log's region: of a file by
  * msync; where stores to the mapping are stores to persistent memory (MAP_SYNC, and the
  * platform names a persistence domain), by writing lines back. One call at a time does the
- * work, for all that wait. The payload and the order come before the mark that says so.
+ * work, for all that wait. The payload and the order come before the mark that says so. A log of
+ * level 4, or without checksums, cannot be opened after the machine stopped, synced or not.
  *   -ENOTSUP  there is no such medium: no region, private memory, memfd, tmpfs, hugetlbfs, a
  *             device without a persistence domain; or order level 0 (-EINVAL)
  *   -EIO ...  the medium failed. From then on every such call says so, for the kernel does not
@@ -222,7 +226,9 @@ enum tide_log_ack {
     TIDE_LOG_ACK_ORDERED = 1, /* when the batch is in the committed prefix: it has its final
                                  place, and keeps it when the process is killed */
     TIDE_LOG_ACK_DURABLE = 2  /* when that is on the region's medium too, for the day when the
-                                 machine stops: see tide_log_sync */
+                                 machine stops: see tide_log_sync. Only a log of level 5 with
+                                 `checksum` can be opened then; others are acknowledged as well,
+                                 and tide_log_open says -EUCLEAN after such a stop */
 };
 
 struct tide_log_client_options {
@@ -377,7 +383,10 @@ struct tide_log_batch {
  *   -EAGAIN, -ETIMEDOUT  none yet
  *   -EOVERFLOW           overtaken: tide_log_gap tells from where to where; the next call
  *                        goes on there
- *   -EPIPE               detached */
+ *   -EPIPE               detached
+ *   -EBADMSG             the next batch is damaged. The reader stays in front of it: open another
+ *                        one behind it (TIDE_LOG_POSITION)
+ *   -ENOMEM              TIDE_LOG_SKIP: no memory for a copy        -EINVAL  `most` below 1 */
 int tide_log_read(tide_log_reader_t *reader, struct tide_log_batch *batches, int most,
                   int64_t timeout);
 

@@ -30,7 +30,7 @@ static const char help[] =
     "                        password: what can reach the address can read and write all\n"
     "  --port N              0: no TCP, any: a free one, told at the start (6379)\n"
     "  --unix PATH           a Unix socket as well\n"
-    "The log; of one that is there already, sizes and level stay\n"
+    "The log; of one that is there already sizes stay, and another --level is refused\n"
     "  --source SOURCE       where it lives: anon, memory of this process; file:PATH,\n"
     "                        dax:/dev/daxX.Y, which are there after the end: the next start\n"
     "                        finds all streams again; node:N, auto, memfd (anon)\n"

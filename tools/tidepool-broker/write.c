@@ -133,7 +133,7 @@ static void add_reply(const struct add *add)
         return;
     case ADD_FULL:
         command_error("OOM the log has no room for this entry: trim streams (XADD MAXLEN, "
-                      "XTRIM), delete some, or start with a larger --payload");
+                      "XTRIM), delete some, or start with a larger --payload or --slots");
         return;
     default:
         command_error("OOM no memory for the index of this stream");

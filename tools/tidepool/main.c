@@ -31,7 +31,7 @@ static void general_help(FILE *to)
         "  tidepool info                     what memory is here, and what would be used, and why\n"
         "  tidepool doctor                   what is wrong here, and what mends it\n"
         "  tidepool run --stats -- PROGRAM   runs a program on it; where its blocks went\n"
-        "  tidepool run --counters -- PROGRAM & tidepool stat -w 1 $!   the same while it runs\n"
+        "  tidepool run --counters -- PROGRAM & sleep 1; tidepool stat -w 1 $!   while it runs\n"
         "  tidepool options                  what can be set, and how\n"
         "  tidepool log --help               the shared log: made, looked at, checked\n"
         "\n"

@@ -46,8 +46,8 @@ static void options_text(void)
         printf("%14s %s\n", "", info.help);
     }
     fputs("\n"
-          "Bytes take the suffixes K, M and G (powers of 1024). How to set them, the later place\n"
-          "wins:\n"
+          "Bytes take the suffixes K, M, G and T (powers of 1024). How to set them, the later\n"
+          "place wins:\n"
           "  1. in the program        const char *tide_options = \"mid=near,cache=1M\";\n"
           "  2. in the environment    TIDEPOOL_OPTIONS=mid=near,cache=1M\n"
           "                           (set-uid programs do not read it)\n"
