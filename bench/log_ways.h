@@ -198,7 +198,10 @@ static struct log_contention log_contention(const struct way *way)
 }
 
 /* Bytes that the log writes for one of its payload: the room that a batch takes of the ring, with
- * its frames, and what another slot adds to the size of the log: slot and index entry. */
+ * its frames, and what another slot adds to the size of the log: slot and index entry. Its place
+ * in the ring of retired blocks is written for batches by reference alone. */
+enum { LOG_RETIRED = 16 };
+
 static double log_written(const struct way *way)
 {
     struct tide_log_options options = options_of(way);
@@ -216,7 +219,7 @@ static double log_written(const struct way *way)
     int64_t small = tide_log_size(&options);
     options.slots = 1 << 11;
     double slot = (double)(tide_log_size(&options) - small) / (double)(load.brokers << 10);
-    return ((double)stat.used_bytes + slot) / (double)load.bytes;
+    return ((double)stat.used_bytes + slot - LOG_RETIRED) / (double)load.bytes;
 }
 
 #endif

@@ -83,7 +83,7 @@ static inline void audit_use_log(struct audit_log *self, struct tide_log_options
             audit_read(self, options.level);
     }
     if (options.level == 4) { /* ahead of its turn */
-        AUDIT_MUST(tide_log_set_number(self->client[1], 33) == 0);
+        AUDIT_MUST(tide_log_set_number(self->client[1], 32) == 0);
         AUDIT_MUST(tide_log_append(self->client[1], 0, "early", 5, TIDE_LOG_TRY, NULL) == 0);
         tide_log_poll(self->log);
     }

@@ -442,6 +442,31 @@ START_TEST(the_budget_is_shared_with_other_owners)
 }
 END_TEST
 
+/* Pages that cannot be given back, for their free blocks share system pages with live ones, are
+ * not tried again for every block that is freed. */
+START_TEST(what_cannot_be_given_back_is_not_tried_each_time)
+{
+    enum { PAGES = 20, LARGE = 600 };
+    static void *all[PAGES * 512], *large[LARGE];
+    unsigned got = 0, count = 0;
+    tide_segment_set_retain(0);
+    while (count < LARGE)
+        count += take_blocks(pages, TIDE_KIND_LARGE, 2, large + count, LARGE - count, NULL);
+    for (int i = 0; i < PAGES; i++)
+        got += fill_page(TIDE_KIND_MID, 0, all + got);
+    for (unsigned i = 0; i < count; i++)
+        memset(large[i], 1, 4096);
+    for (unsigned i = 0; i < got; i++)
+        if (i % 8)
+            give_blocks(pages, all + i, 1);
+    uint64_t before = TIDE_STAT_GET(decommits);
+    for (unsigned i = 0; i < count; i++)
+        give_blocks(pages, large + i, 1);
+    ck_assert_uint_le(TIDE_STAT_GET(decommits) - before, 4 * count);
+    MUST_BE_VALID(pages);
+}
+END_TEST
+
 START_TEST(large_memory_is_zero_when_it_is_said_to_be)
 {
     uint64_t seed = 3;
@@ -585,6 +610,7 @@ int main(void)
     tcase_add_loop_test(group, free_memory_above_the_budget_goes_back_by_itself, 0, 2);
     tcase_add_loop_test(group, a_part_above_the_budget_goes_back_too, 0, 3);
     tcase_add_loop_test(group, the_budget_is_shared_with_other_owners, 0, 2);
+    tcase_add_test(group, what_cannot_be_given_back_is_not_tried_each_time);
     tcase_add_test(group, the_statistics_know_what_owners_have);
     tcase_add_loop_test(group, large_memory_is_zero_when_it_is_said_to_be, 0, 2);
     tcase_add_test(group, large_memory_that_stays_is_not_said_to_be_zero);

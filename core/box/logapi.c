@@ -412,8 +412,7 @@ TIDE_EXPORT int tide_log_trim(tide_log_t *log, unsigned broker, uint64_t positio
     broker = log->map.level == 0 ? broker : 0;
     uint64_t shift = tide_logapi_shift(&log->map);
     position = tide_min(position, UINT64_MAX - shift) + shift;
-    while (tide_trim_below(&log->map, broker, position, false) != 0 ||
-           tide_logapi_reclaim(log) != 0)
+    while (tide_trim_surely(&log->map, broker, position) != 0 || tide_logapi_reclaim(log) != 0)
         ;
     tide_logapi_ring(&log->map.head->space);
     if (earliest != NULL)
@@ -446,8 +445,7 @@ TIDE_EXPORT int64_t tide_log_trim_to(tide_log_t *log, uint64_t bytes)
     if (!logapi_is_log(log))
         return logapi_no_log();
     while ((held = logapi_held(log, &fullest)) > bytes)
-        if (tide_trim_below(&log->map, fullest, tide_trim_earliest(&log->map, fullest) + 1,
-                            false) == 0 &&
+        if (tide_trim_surely(&log->map, fullest, tide_trim_earliest(&log->map, fullest) + 1) == 0 &&
             tide_logapi_reclaim(log) == 0)
             break;
     tide_logapi_reclaim(log);

@@ -26,6 +26,7 @@ static void logapi_open_session(tide_log_client_t *client, bool join)
     while ((broker->epoch = tide_session_open(map, broker->client, &broker->next)) == 0)
         tide_park_yield();
     tide_logapi_ring(&map->head->space);
+    tide_logapi_ring(&map->head->data); /* who waits for an acknowledgement of the old one */
 }
 
 TIDE_EXPORT int tide_log_client_open(tide_log_client_t **out, tide_log_t *log,
@@ -218,6 +219,7 @@ TIDE_INLINE int logapi_tell(tide_log_client_t *client, const struct tide_broker_
 {
     const struct tide_logmap *map = &client->log->map;
     tide_logapi_ring(map->stepped && map->level != 0 ? &map->head->work : &map->head->data);
+    tide_logapi_ring(&map->head->space); /* this batch may be what kept others from trimming */
     if (at != NULL) {
         at->number = result->number;
         at->position = result->ordered ? result->at.place : TIDE_LOG_NONE;
@@ -226,7 +228,6 @@ TIDE_INLINE int logapi_tell(tide_log_client_t *client, const struct tide_broker_
             at->position = result->slot - 1;
     }
     if (TIDE_UNLIKELY(map->level == 4)) {
-        tide_logapi_ring(&map->head->space); /* others may be too far ahead of their turn */
         if (result->verdict == TIDE_SESSION_LATE)
             return logapi_late(client, result->number);
         if (result->verdict == TIDE_SESSION_REFUSED)

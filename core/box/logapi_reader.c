@@ -69,6 +69,7 @@ TIDE_EXPORT int tide_log_reader_open(tide_log_reader_t **out, tide_log_t *log,
                                   o->position + tide_logapi_shift(&log->map), log->process)) ==
            -EAGAIN)
         tide_park_yield();
+    tide_logapi_ring(&log->map.head->space); /* nobody could trim meanwhile */
     if (error != 0) {
         tide_logapi_drop(reader, sizeof *reader);
         return logapi_open_error(error, log, o);

@@ -91,8 +91,9 @@ enum tide_logroom_need tide_logroom_need(const struct tide_region *region)
     tide_owner_boot(boot);
     if (state == TIDE_LOGROOM_CLOSED)
         return TIDE_LOGROOM_READY;
-    if (region->extent.fd >= 0 &&
-        (boot[0] != atomic_load(&room->boot[0]) || boot[1] != atomic_load(&room->boot[1])))
+    bool known = boot[0] != 0 || boot[1] != 0; /* else it may be another one */
+    if (region->extent.fd >= 0 && (!known || boot[0] != atomic_load(&room->boot[0]) ||
+                                   boot[1] != atomic_load(&room->boot[1])))
         return TIDE_LOGROOM_OUTAGE;
     return state == TIDE_LOGROOM_OPEN ? TIDE_LOGROOM_KILLED : TIDE_LOGROOM_READY;
 }

@@ -146,10 +146,12 @@ enum tide_owner_is tide_owner_look(const struct tide_owner *owner, struct tide_o
     *seen = (struct tide_owner_seen){word, (uint32_t)word};
     if (word == 0)
         return TIDE_OWNER_NOBODY;
+    owner_self(&self);
+    if (word == owner_word((uint32_t)tide_file_pid(), &self))
+        return TIDE_OWNER_ALIVE; /* we, perhaps before all of it is written */
     owner_read(owner, &who);
     if (owner_word(seen->pid, &who) != word)
         return TIDE_OWNER_UNKNOWN;
-    owner_self(&self);
     if (memcmp(who.boot, self.boot, sizeof self.boot) != 0)
         return TIDE_OWNER_DEAD;
     if (who.space != self.space)

@@ -7,7 +7,9 @@
 enum {
     PAGE_TELL = 256 << 10, /* bytes that the statistic may be behind, per owner */
     PAGE_SHARE = 128 << 10,
-    PAGE_SOME = 8,
+    PAGE_SOME = 8,   /* pages of a class that are looked at */
+    PAGE_LOOKS = 64, /* of all classes, at a time */
+    PAGE_BINS = TIDE_KINDS * TIDE_CLASSES_MAX,
     PAGE_LITTLE = 8 /* budgets */
 };
 
@@ -68,15 +70,25 @@ bool tide_page_is_ebb(struct tide_pages *pages)
     return true;
 }
 
+/* Blocks that share system pages with live ones cannot be given back: a page of such that was
+ * purged is not looked at again until half of what it had then was freed. */
+static size_t page_budget_purge(struct tide_pages *pages, struct tide_page *page)
+{
+    if (page->purged && page->kind != TIDE_KIND_LARGE && page->used > page->purge_at)
+        return 0;
+    page->purge_at = page->used / 2;
+    return tide_page_purge(pages, page);
+}
+
 void tide_page_purge_next(struct tide_pages *pages)
 {
     size_t bytes = 0;
     if (!page_budget_ebbs(pages, tide_segment_retain_limit()))
         return;
-    for (unsigned i = 0; i < TIDE_KINDS * TIDE_CLASSES_MAX && bytes == 0; i++) {
-        unsigned next = pages->next_purge++ % (TIDE_KINDS * TIDE_CLASSES_MAX);
+    for (unsigned i = 0, looked = 0; bytes == 0 && i < PAGE_BINS && looked < PAGE_LOOKS; i++) {
+        unsigned next = pages->next_purge++ % PAGE_BINS;
         struct tide_page *page = pages->bin[next / TIDE_CLASSES_MAX][next % TIDE_CLASSES_MAX].tail;
-        for (unsigned k = 0; page != NULL && k < PAGE_SOME; k++, page = page->prev)
-            bytes += tide_page_purge(pages, page);
+        for (unsigned k = 0; page != NULL && k < PAGE_SOME; page = page->prev, k++, looked++)
+            bytes += page_budget_purge(pages, page);
     }
 }

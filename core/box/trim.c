@@ -1,6 +1,7 @@
 /* trim.c - see trim.h */
 #include "box/trim.h"
 
+#include "box/park.h"
 #include "box/retire.h"
 
 enum { TRIM_WORK = 4096, TRIM_PARTS = 16 };
@@ -31,7 +32,8 @@ uint64_t tide_trim_earliest(const struct tide_logmap *map, uint32_t broker)
 
 /* --- readers --------------------------------------------------------------------- */
 
-/* Lowers `limit` to the least cursor of those that hold it back; *gated: there is one. */
+/* Lowers `limit` to the least cursor of those that hold it back; *gated: there is one, or was
+ * one that is detached now. */
 static uint64_t trim_gate(const struct tide_logmap *map, uint32_t broker, uint64_t limit,
                           bool detach, bool *gated)
 {
@@ -47,6 +49,7 @@ static uint64_t trim_gate(const struct tide_logmap *map, uint32_t broker, uint64
         uint64_t cursor = tide_coh_get(map->coh, &reader->cursor);
         if (policy == TIDE_LAYOUT_DETACH && detach && cursor < limit) {
             tide_coh_set(map->coh, &reader->fate, 1);
+            *gated = true;
             continue;
         }
         *gated = true;
@@ -184,27 +187,36 @@ static uint64_t trim_places(const struct tide_logmap *map, uint64_t from, uint64
     return freed;
 }
 
-static uint64_t trim_ordered(const struct tide_logmap *map, uint64_t limit, bool detach)
+/* What trim_by is to mind besides gating readers. */
+enum {
+    TRIM_DETACH = 1, /* those that may be are detached */
+    TRIM_UNREAD = 2  /* where nobody gates, all is unread and stays */
+};
+
+static uint64_t trim_ordered(const struct tide_logmap *map, uint64_t limit, unsigned mind,
+                             bool *gated)
 {
-    bool gated;
     uint64_t from = tide_trim_earliest(map, 0), most = from + TRIM_WORK;
     uint64_t known = tide_coh_get(map->coh, &map->head->committed);
     limit = limit < most ? limit : most;
     if (limit > known)
         known = tide_order_frontier(map, limit - known);
-    limit = trim_gate(map, 0, limit < known ? limit : known, detach, &gated);
+    limit = trim_gate(map, 0, limit < known ? limit : known, (mind & TRIM_DETACH) != 0, gated);
+    if ((mind & TRIM_UNREAD) != 0 && !*gated)
+        limit = from;
     return trim_places(map, from, limit > from ? limit : from);
 }
 
 /* Level 0: published slots in order. */
 static uint64_t trim_slots(const struct tide_logmap *map, uint32_t broker, uint64_t limit,
-                           bool detach)
+                           unsigned mind, bool *gated)
 {
     struct tide_retire ring = {0, 0};
-    bool gated;
     uint64_t from = tide_trim_earliest(map, broker), to = from;
     limit = limit < from + TRIM_WORK ? limit : from + TRIM_WORK;
-    limit = trim_gate(map, broker, limit, detach, &gated);
+    limit = trim_gate(map, broker, limit, (mind & TRIM_DETACH) != 0, gated);
+    if ((mind & TRIM_UNREAD) != 0 && !*gated)
+        limit = from;
     while (to < limit && tide_ring_see(map, broker, to) != NULL)
         to++;
     to = trim_retire(map, broker, from, to, &ring);
@@ -213,34 +225,52 @@ static uint64_t trim_slots(const struct tide_logmap *map, uint32_t broker, uint6
     return to - from;
 }
 
+/* With the trimmer held. *gated: some reader gates. */
+static uint64_t trim_by(const struct tide_logmap *map, uint32_t broker, uint64_t limit,
+                        unsigned mind, bool *gated)
+{
+    return map->level == 0 ? trim_slots(map, broker, limit, mind, gated)
+                           : trim_ordered(map, limit, mind, gated);
+}
+
 uint64_t tide_trim_below(const struct tide_logmap *map, uint32_t broker, uint64_t limit,
                          bool detach)
 {
     if (!tide_trim_stop(map))
         return 0;
-    uint64_t freed =
-        map->level == 0 ? trim_slots(map, broker, limit, detach) : trim_ordered(map, limit, detach);
+    bool gated;
+    uint64_t freed = trim_by(map, broker, limit, detach ? TRIM_DETACH : 0, &gated);
+    tide_trim_go_on(map);
+    return freed;
+}
+
+uint64_t tide_trim_surely(const struct tide_logmap *map, uint32_t broker, uint64_t limit)
+{
+    bool gated;
+    while (!tide_trim_stop(map))
+        tide_park_yield();
+    uint64_t freed = trim_by(map, broker, limit, 0, &gated);
     tide_trim_go_on(map);
     return freed;
 }
 
 /* A part of the ring, so that what readers may still want to go back to stays as long as
- * there is room for it. */
+ * there is room for it. All under one hold of the trimmer: a reader that comes or goes in
+ * between must not make unread batches look read, nor one that trims look like a reader in the
+ * way. What was dropped is freed in any case. */
 uint64_t tide_trim_for(const struct tide_logmap *map, uint32_t broker)
 {
     uint64_t part = (map->level == 0 ? map->slots.size : map->entries.size) / TRIM_PARTS + 1;
-    uint64_t from = tide_trim_earliest(map, broker);
-    bool gated = true;
-    if (map->retain == TIDE_LAYOUT_READ) {
-        if (!tide_trim_stop(map)) /* or it would see readers that are not whole yet */
-            return 0;
-        trim_gate(map, broker, from, false, &gated);
-        tide_trim_go_on(map);
-    }
-    if (map->retain == TIDE_LAYOUT_ASKED || !gated)
-        part = 0; /* slots that were dropped are free all the same */
-    uint64_t freed = tide_trim_below(map, broker, from + part, false);
-    if (freed != 0 || part == 0 || tide_retire_is_full(map))
-        return freed;
-    return tide_trim_below(map, broker, from + part, true);
+    if (!tide_trim_stop(map))
+        return 0;
+    if (map->retain == TIDE_LAYOUT_ASKED)
+        part = 0;
+    uint64_t limit = tide_trim_earliest(map, broker) + part;
+    unsigned mind = map->retain == TIDE_LAYOUT_READ ? TRIM_UNREAD : 0;
+    bool gated;
+    uint64_t freed = trim_by(map, broker, limit, mind, &gated);
+    if (freed == 0 && part != 0 && gated && !tide_retire_is_full(map))
+        freed = trim_by(map, broker, limit, mind | TRIM_DETACH, &gated);
+    tide_trim_go_on(map);
+    return freed;
 }

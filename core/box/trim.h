@@ -28,6 +28,9 @@ void tide_trim_drop(const struct tide_logmap *map, uint32_t broker, uint64_t pos
 uint64_t tide_trim_below(const struct tide_logmap *map, uint32_t broker, uint64_t limit,
                          bool detach);
 
+/* The same without detaching anybody; waits while somebody else is at it. */
+uint64_t tide_trim_surely(const struct tide_logmap *map, uint32_t broker, uint64_t limit);
+
 /* A producer of this broker needs space: frees some, as the log's retention says. */
 uint64_t tide_trim_for(const struct tide_logmap *map, uint32_t broker);
 
