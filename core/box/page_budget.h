@@ -7,7 +7,7 @@
  * uses:      page, segment, stat
  * used by:   page, magazine
  * not here:  what segments keep (segment)
- * test:      tests/test_page.c
+ * test:      tests/test_page_budget.c
  */
 #ifndef TIDE_BOX_PAGE_BUDGET_H
 #define TIDE_BOX_PAGE_BUDGET_H
