@@ -72,10 +72,12 @@ START_TEST(what_differs_is_not_ours)
     struct tide_owner owner = {0};
     ck_assert(take(&owner));
     struct tide_owner was = owner;
-    owner.started++; /* the sum does not fit: half written, perhaps */
+    owner.started++; /* the word is ours: another thread is about to write the rest */
+    ck_assert_int_eq(look(&owner), TIDE_OWNER_ALIVE);
+    owner.word ^= UINT64_C(1) << 40; /* the sum does not fit: half written, perhaps */
     ck_assert_int_eq(look(&owner), TIDE_OWNER_UNKNOWN);
     owner = was;
-    owner.boot[1]++;
+    owner.word ^= UINT64_C(1) << 40;
     ck_assert_int_eq(look(&owner), TIDE_OWNER_UNKNOWN);
     owner = was;
     ck_assert_int_eq(look(&owner), TIDE_OWNER_ALIVE);
