@@ -20,11 +20,11 @@
 enum { KINDS = 5, SHOWN = 8 };
 
 static const struct tide_log_options kinds[KINDS] = {
-    {.level = 0, .brokers = 2, .slots = 24, .payload = 4096, .checksum = 1},
-    {.level = 5, .brokers = 2, .slots = 24, .payload = 4096, .checksum = 1},
-    {.level = 4, .brokers = 2, .slots = 24, .payload = 4096, .clients = 2, .window = 16},
-    {.level = 4, .brokers = 3, .slots = 23, .payload = 4032, .clients = 2, .sessions = 1},
-    {.level = 5, .brokers = 2, .slots = 24, .payload = 4096, .sequencing = 1},
+    {.level = 0, .brokers = 2, .slots = 32, .payload = 8192, .checksum = 1},
+    {.level = 5, .brokers = 2, .slots = 32, .payload = 8192, .checksum = 1},
+    {.level = 4, .brokers = 2, .slots = 32, .payload = 8192, .clients = 2, .window = 16},
+    {.level = 4, .brokers = 3, .slots = 31, .payload = 8128, .clients = 2, .sessions = 1},
+    {.level = 5, .brokers = 2, .slots = 32, .payload = 8192, .sequencing = 1},
 };
 
 static unsigned char *image[KINDS];
