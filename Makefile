@@ -60,8 +60,12 @@ C_TEST := $(C_BASE) -Icore -g -pthread $(NO_BUILTIN) -Wno-unknown-warning-option
 CHECK_CFLAGS = $(shell pkg-config --cflags check)
 CHECK_LIBS = $(shell pkg-config --libs check)
 
+# For a quick start: fewer mappings, no search for our own functions (but for those that a program
+# may replace), no crtbegin.o.
 LD_SO := -shared -pthread -Wl,-soname,$(SONAME) -Wl,--version-script=core/tidepool.map \
-    -Wl,-z,now,-z,relro,-z,nodelete,-z,noexecstack -Wl,--as-needed -Wl,--no-undefined
+    -Wl,-z,now,-z,relro,-z,nodelete,-z,noexecstack -Wl,--as-needed -Wl,--no-undefined \
+    -nostartfiles -Wl,-z,noseparate-code -Wl,-Bsymbolic-functions \
+    -Wl,--dynamic-list=core/replaceable.map
 
 # ---- sources -----------------------------------------------------------------
 
@@ -84,7 +88,9 @@ HEADERS := $(wildcard include/tidepool/*.h)
 TEST := $(patsubst tests/%.c,%,$(wildcard tests/test_*.c))
 STRESS := $(patsubst tests/%.c,%,$(wildcard tests/stress_*.c))
 # The log has no names in libc.
-STRESS_PLAIN := $(filter-out stress_log,$(STRESS))
+STRESS_PLAIN := $(filter-out stress_log stress_killed stress_crew,$(STRESS))
+# An order of two threads' accesses that goes by another process is one that TSan cannot see.
+STRESS_TSAN := $(filter-out stress_crew,$(STRESS))
 PROG := $(basename $(notdir $(wildcard tests/prog_*.c tests/prog_*.cc)))
 PLUG := $(basename $(notdir $(wildcard tests/plug_*.c tests/plug_*.cc)))
 FUZZ := $(filter-out main,$(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c)))
@@ -119,14 +125,15 @@ FUZZ_LIB := $(BUILD)/fuzz/libtidepool_api.a
 TEST_BIN := $(TEST:%=$(BUILD)/tests/debug/%)
 TEST_ASAN_BIN := $(TEST:%=$(BUILD)/tests/asan/%)
 TEST_TSAN_BIN = $(TSAN_TEST:%=$(BUILD)/tests/tsan/%)
-STRESS_BIN := $(foreach v,release asan tsan,$(STRESS:%=$(BUILD)/tests/$(v)/%)) \
+STRESS_BIN := $(foreach v,release asan,$(STRESS:%=$(BUILD)/tests/$(v)/%)) \
+    $(STRESS_TSAN:%=$(BUILD)/tests/tsan/%) \
     $(STRESS_PLAIN:%=$(BUILD)/tests/plain/%)
 PROG_BIN := $(PROG:%=$(BUILD)/tests/%)
 PLUG_BIN := $(PLUG:%=$(BUILD)/tests/%.so)
 FUZZ_BIN := $(foreach v,fuzz replay,$(FUZZ:%=$(BUILD)/tests/fuzz/$(v)_%))
 
 .PHONY: all lib debug sanitize benches bench goals check check-vm check-long check-programs
-.PHONY: check-run demo broker
+.PHONY: check-run check-hostile demo broker soak
 .PHONY: bench-instr micro tidy fastpath mutants format extras install uninstall clean help FORCE
 
 all: lib $(TOOL_BIN) benches
@@ -150,7 +157,7 @@ $(BUILD)/obj/%.o: core/%.c $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(C_LIB) $(CFLAGS) -MMD -MP -c -o $@ $<
 
-$(SO): $(BUILD)/obj/unity_override.o core/tidepool.map
+$(SO): $(BUILD)/obj/unity_override.o core/tidepool.map core/replaceable.map
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LD_SO) $(CFLAGS) $(LDFLAGS) -o $@ $<
 
@@ -182,7 +189,7 @@ $(BUILD)/fuzz/obj/%.o: core/box/%.c $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(Q)$(FUZZ_CC) $(C_FUZZ) -MMD -MP -c -o $@ $<
 
-$(BUILD)/libtidepool_dbg.so: $(DEBUG_OBJ) core/tidepool.map $(BUILD)/flags
+$(BUILD)/libtidepool_dbg.so: $(DEBUG_OBJ) core/tidepool.map core/replaceable.map $(BUILD)/flags
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LD_SO) -g $(LDFLAGS) -o $@ $(filter %.o,$^)
 $(BUILD)/libtidepool_dbg.a: $(DEBUG_OBJ) $(BUILD)/flags
@@ -242,7 +249,7 @@ $(BUILD)/bench/%: bench/%.c $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(C_BASE) $(NO_BUILTIN) $(CFLAGS) -MMD -MP -MF $@.d $(LDFLAGS) -o $@ $< \
 	    $(filter %.a,$^) -lpthread
-$(BUILD)/bench/bench_log: $(BUILD)/libtidepool_api.a
+$(BUILD)/bench/bench_log $(BUILD)/bench/recover: $(BUILD)/libtidepool_api.a
 
 # Benches through Google Benchmark, in C behind a shim. micro_box measures the boxes.
 $(BUILD)/bench/micro/%.o: bench/micro/%.c $(BUILD)/flags
@@ -326,7 +333,8 @@ section_of = $(firstword $(subst _, ,$(basename $(notdir $(1)))))
 ALONE := limits
 sections := $(sort $(foreach s,$(SCRIPT),$(call section_of,$(s))))
 scripts_in = $(foreach s,$(SCRIPT),$(if $(filter $(1),$(call section_of,$(s))),$(s)))
-stress_in = $(STRESS:%="$(BUILD)/tests/$(1)/% $(STRESS_OPS)")
+stress_in = $(patsubst %,"$(BUILD)/tests/$(1)/% $(STRESS_OPS)",\
+    $(if $(filter tsan,$(1)),$(STRESS_TSAN),$(STRESS)))
 stress_preload = \
     $(STRESS_PLAIN:%="env LD_PRELOAD=$(abspath $(SO)) $(BUILD)/tests/plain/% $(STRESS_OPS)")
 
@@ -347,16 +355,32 @@ check:
 	@+$(MAKE) --no-print-directory check-run
 
 # The guests alone: they are part of `check`, too.
-check-vm: all debug $(patsubst %,$(BUILD)/tests/debug/test_%,source numa topo \
+check-vm: all debug broker $(patsubst %,$(BUILD)/tests/debug/test_%,source numa topo \
     residency region region_heap regions source_file store share)
 	@tests/run -s vm $(filter tests/vm_%,$(SCRIPT))
 
 # Uses up the time it is given, with other seeds each time.
-check-long: MINUTES ?= 120
+check-long: MINUTES ?= 480
 check-long:
 	@tools/deps.sh check
 	@+$(MAKE) --no-print-directory check-programs
 	@tests/long/run $(MINUTES)
+
+# Logs in hostile memory, COUNT times; what was counted of the same build before is not done again.
+check-hostile: COUNT ?= 1000000
+check-hostile:
+	@tools/deps.sh check
+	@+$(MAKE) --no-print-directory $(BUILD)/tests/fuzz/fuzz_hostile \
+	    $(BUILD)/tests/fuzz/replay_hostile
+	@tests/long/hostile $(COUNT)
+
+# Kills and outages of logs and of the broker, for an hour or SECONDS; other moments each time.
+soak: SECONDS ?= 3600
+soak:
+	@tools/deps.sh check
+	@+$(MAKE) --no-print-directory all $(BROKER_BIN) $(BUILD)/tests/release/stress_killed \
+	    $(BUILD)/tests/release/stress_crew $(BUILD)/tests/debug/test_crash
+	@tests/long/soak $(SECONDS)
 
 tidy: $(SO) $(BUILD)/libtidepool_api.a $(DEBUG_OBJ)
 	@tools/tidy.sh
@@ -462,7 +486,9 @@ help:
 	@echo 'make debug       one object per box, with assertions: libtidepool*_dbg'
 	@echo 'make check       all tests (installs what they need: tools/deps.sh check)'
 	@echo 'make check-vm    the tests in guests with far memory alone'
-	@echo 'make check-long  stress, fuzzers, mutants with other seeds: MINUTES=120'
+	@echo 'make check-long  stress, fuzzers, mutants with other seeds: MINUTES=480'
+	@echo 'make check-hostile  logs in hostile memory, fuzzed by count: COUNT=1000000'
+	@echo 'make soak        logs and brokers that are killed, for an hour: SECONDS=3600'
 	@echo 'make benches     the benches alone'
 	@echo 'make bench       5 minutes of benches: a page in $(BUILD)/bench/report'
 	@echo 'make bench-instr instructions for malloc + free, counted by callgrind'

@@ -2,8 +2,10 @@
  * bench_log - the shared log against what two cores can hand each other at all.
  *
  * The yardstick, way `pipe`: one thread copies chunks as large as a batch into a ring of
- * 64 MiB and says so by a store, another one reads every byte. The ways `level=N`: clients
- * append batches, one reader reads every byte of every message in place and checks the order.
+ * 64 MiB and says so by a store, another one reads every byte. (--ahead: the writer may not be
+ * further ahead than that; otherwise with small chunks the two hardly meet.) The ways `level=N`:
+ * clients append batches, one reader reads every byte of every message in place and checks the
+ * order.
  * All ways run once in every round and each round begins with another one; the first round
  * warms up and does not count. A ratio is that of two ways of the same round; what is told are
  * medians of the rounds.
@@ -11,15 +13,15 @@
  * Case ancestor is the set-up of the broker that the log descends from: 4 brokers, order level
  * 5, ack ordered (a client goes on when its batch is in the committed prefix), messages of
  * 1 KiB in batches of 1 MiB. In case trip the yardstick is one cache line that goes there and
- * back between two threads.
+ * back between two threads, in case wake one that wakes another by the kernel's call.
  *
  * The parts: log_load.h (messages and pipe), log_ways.h (clients and reader), log_trip.h (there
- * and back), log_tell.h (figures).
+ * and back), log_wake.h (sleepers), log_tell.h (figures).
  */
 #define _GNU_SOURCE
 #include "log_tell.h"
 
-enum kind { STREAM, SESSIONS, CROWDED, ROUND_TRIP, SOLO };
+enum kind { STREAM, SESSIONS, CROWDED, ROUND_TRIP, SOLO, WAKE, APART, FLUSH };
 enum forms { LOCKFREE = 1, MUTEX = 2 };
 
 /* What a case sets unless a flag does. */
@@ -31,12 +33,13 @@ static const struct setup {
 } setups[] = {{STREAM, 64 << 10, 1, 0, LOCKFREE, "0,4,5"}, {STREAM, 0, 1, 0, LOCKFREE, "0,4,5"},
               {STREAM, 1 << 20, 4, 1, LOCKFREE, "5"},      {SESSIONS, 4 << 10, 4, 0, 3, "5,4"},
               {CROWDED, 64 << 10, 4, 0, LOCKFREE, "5"},    {ROUND_TRIP, 0, 1, 0, LOCKFREE, "0,5"},
-              {SOLO, 0, 1, 0, LOCKFREE, "0,4,5"}};
+              {SOLO, 0, 1, 0, LOCKFREE, "0,4,5"},          {WAKE, 0, 1, 0, LOCKFREE, "0,5"},
+              {APART, 64 << 10, 1, 0, LOCKFREE, "5"},      {FLUSH, 0, 1, 0, LOCKFREE, "5"}};
 
 /* What the flags say; 0, NULL or negative: not given. */
 static struct asked {
     uint32_t rounds, batch, brokers, forms;
-    uint64_t total;
+    uint64_t total, ahead;
     const char *levels;
     int ordered, stepped;
 } asked = {.rounds = 5, .ordered = -1};
@@ -110,6 +113,7 @@ static uint64_t steps_of(const struct bench_plan *plan)
     uint64_t room =
         RING / load.brokers / 4 / (load.count * (uint64_t)TIDE_LOG_ROOM(load.size) + 63);
     room = room < plan->slots / 2 ? room : plan->slots / 2;
+    room = load.ahead == 0 || room < load.ahead ? room : load.ahead;
     return room < 1 ? 1 : room < READ ? room : READ;
 }
 
@@ -119,6 +123,7 @@ static void make_load(const struct bench_plan *plan, uint32_t size)
     load.brokers = brokers_of(plan);
     load.ordered = (uint32_t)ordered_of(plan);
     load.slots = plan->slots;
+    load.ahead = asked.ahead;
     load.seed = plan->seed;
     load.bytes = (uint64_t)load.count * size;
     load.all = batches_of(plan);
@@ -148,12 +153,18 @@ static struct way *add_level(unsigned level, const char *form, uint32_t clients)
     return way;
 }
 
+/* One thread does everything. */
+static int is_solo(const struct bench_plan *plan)
+{
+    return setup_of(plan)->kind == SOLO || setup_of(plan)->kind == FLUSH;
+}
+
 /* All ways of one level in the case. */
 static void add_forms(const struct bench_plan *plan, unsigned level)
 {
     const struct setup *setup = setup_of(plan);
     uint32_t forms = asked.forms != 0 ? asked.forms : setup->forms;
-    uint32_t clients = setup->kind == SOLO ? 1 : plan->threads;
+    uint32_t clients = is_solo(plan) ? 1 : plan->threads;
     if (level != 4 || forms & LOCKFREE)
         add_level(level, "", clients);
     if (level == 4 && forms & MUTEX)
@@ -165,12 +176,20 @@ static void add_forms(const struct bench_plan *plan, unsigned level)
     }
     if (setup->kind == CROWDED)
         add_level(level, "crowd", clients * CROWD);
+    if (setup->kind == APART && level != 0)
+        add_level(level, "sequencer", clients)->stepped = 1;
+    if (setup->kind == APART || setup->kind == FLUSH)
+        for (int hold = 0; hold < 2 && level != 0; hold++) {
+            struct way *way = add_level(level, hold ? "lanes held" : "lanes", clients);
+            way->apart = way->stepped = 1;
+            way->hold = hold;
+        }
 }
 
 static void make_ways(const struct bench_plan *plan)
 {
     struct bench_list levels = levels_of(plan);
-    int solo = setup_of(plan)->kind == SOLO;
+    int solo = is_solo(plan);
     add_way("pipe", -1, plan->threads)->team = bench_make_team(plan, solo ? 1 : 2);
     pipe_make();
     for (size_t i = 0; i < levels.count; i++)
@@ -185,6 +204,7 @@ static void make_ways(const struct bench_plan *plan)
 static void make_trips(const struct bench_plan *plan)
 {
     struct bench_list levels = levels_of(plan);
+    cpu_set_t all;
     trip.pieces = load.all / TRIP_PIECE;
     trip.piece = bench_pages(trip.pieces * sizeof *trip.piece);
     add_way("raw", -1, 1)->stepped = 0;
@@ -195,7 +215,8 @@ static void make_trips(const struct bench_plan *plan)
             add_level(levels.at[i].low, "sequencer", 1)->stepped = 1;
     }
     for (size_t i = 0; i < load.ways; i++) {
-        load.way[i].team = bench_make_team(plan, load.way[i].stepped ? 3 : 2);
+        load.way[i].team =
+            bench_make_team(plan, load.way[i].stepped && log_cores(&all) > 2 ? 3 : 2);
         if (load.way[i].level >= 0)
             trip_open(&load.way[i]);
     }
@@ -242,16 +263,49 @@ static void run_trips(struct way *way, uint32_t round)
     keep_costs(way, &result, round);
 }
 
+/* Level 5 a second time, through a sequencer that sleeps too. */
+static void make_wakes(const struct bench_plan *plan)
+{
+    struct bench_list levels = levels_of(plan);
+    wake.took = bench_pages(load.all * sizeof *wake.took);
+    add_way("futex", -1, 1)->stepped = 0;
+    for (size_t i = 0; i < levels.count; i++) {
+        add_level(levels.at[i].low, "", 1)->stepped = 0;
+        if (levels.at[i].low != 0)
+            add_level(levels.at[i].low, "sequencer", 1)->stepped = 1;
+    }
+    for (size_t i = 0; i < load.ways; i++) {
+        load.way[i].team = bench_make_team(plan, 2);
+        if (load.way[i].level >= 0)
+            log_open(&load.way[i]);
+    }
+}
+
+static void run_wakes(struct way *way, uint32_t round)
+{
+    struct bench_result result = {0};
+    load.now = way;
+    if (round == 1)
+        way->idle_cpu = way->idle_wall = 0; /* the first round warms up */
+    bench_time_team(way->team, wake_run, &result, 0);
+    result.wall_s = median_of(wake.took, load.all) * (double)load.all;
+    way->late[round] = wake.took[load.all - 1 - load.all / 100];
+    keep_costs(way, &result, round);
+}
+
 static void measure_size(const struct bench_plan *plan, uint32_t size)
 {
-    int trips = setup_of(plan)->kind == ROUND_TRIP;
+    enum kind kind = setup_of(plan)->kind;
+    int trips = kind == ROUND_TRIP, wakes = kind == WAKE;
     make_load(plan, size);
-    (trips ? make_trips : make_ways)(plan);
+    (trips ? make_trips : wakes ? make_wakes : make_ways)(plan);
     for (uint32_t round = 0; round <= load.rounds; round++)
         for (size_t k = 0; k < load.ways; k++)
-            (trips ? run_trips : run_way)(&load.way[(round + k) % load.ways], round);
+            (trips   ? run_trips
+             : wakes ? run_wakes
+                     : run_way)(&load.way[(round + k) % load.ways], round);
     for (size_t i = 0; i < load.ways; i++)
-        emit_way(plan, &load.way[i], trips);
+        emit_way(plan, &load.way[i], trips || wakes);
     for (size_t i = 1; i < load.ways; i++)
         (trips ? trip_shut : log_shut)(&load.way[i]);
     if (pipe_.ring != NULL)
@@ -301,7 +355,7 @@ static void check_levels(const struct bench_plan *plan)
 
 static void check(const struct bench_plan *plan)
 {
-    uint32_t brokers = brokers_of(plan);
+    uint32_t lanes = brokers_of(plan) * (setup_of(plan)->kind == APART ? plan->threads : 1);
     check_levels(plan);
     if (plan->sizes.ranged)
         bench_die(BENCH_BAD_INPUT, "--sizes: no ranges; every size is measured by itself");
@@ -312,11 +366,13 @@ static void check(const struct bench_plan *plan)
     for (size_t i = 0; i < plan->sizes.count; i++) {
         uint32_t size = plan->sizes.at[i].low;
         uint64_t bytes = count_of(plan, size) * (uint64_t)TIDE_LOG_ROOM(size);
-        if (bytes > RING / brokers / 64 / 4 * 64)
+        if (bytes > RING / lanes / 64 / 4 * 64)
             bench_die(BENCH_BAD_INPUT, "a batch of %llu bytes with its frames is above %u",
-                      (bench_count)bytes, RING / brokers / 64 / 4 * 64);
+                      (bench_count)bytes, RING / lanes / 64 / 4 * 64);
         if (setup_of(plan)->kind == ROUND_TRIP && size != TRIP)
             bench_die(BENCH_BAD_INPUT, "--sizes: in case trip it is %d bytes, not %u", TRIP, size);
+        if (setup_of(plan)->kind == WAKE && size != sizeof(double))
+            bench_die(BENCH_BAD_INPUT, "--sizes: in case wake it is 8 bytes, not %u", size);
     }
 }
 
@@ -333,6 +389,11 @@ static void take_batch_size(const char *value)
 static void take_total(const char *value)
 {
     asked.total = bench_number("--total", value, 1024, 1, UINT64_C(1) << 50);
+}
+
+static void take_ahead(const char *value)
+{
+    asked.ahead = bench_number("--ahead", value, 1000, 1, RING);
 }
 
 static void take_brokers(const char *value)
@@ -397,6 +458,10 @@ static const struct bench_flag flags[] = {
      take_cores},
     {"rounds", "N", "rounds that count, in each of which every way runs once (default 5)",
      take_rounds},
+    {"ahead", "N",
+     "the pipe: chunks that the writer may be ahead of the reader (default: as many\n"
+     "as its 64 MiB hold)",
+     take_ahead},
     {"total", "BYTES", "payload of a round, of all clients together, instead of --ops", take_total},
     {0},
 };
@@ -414,10 +479,20 @@ static const struct bench_case cases[] = {
      "                    clients, then five times as many, with one reader each"},
     {"trip", "32", 20000, NULL,
      "32 bytes there and back between two threads: a cache line, levels 0 and 5,\n"
-     "                    level 5 through a sequencer, a third thread"},
+     "                    level 5 through a sequencer, a third thread (with two\n"
+     "                    processors the one that sends back)"},
     {"solo", "64,1K", 500000, NULL,
      "one thread, which appends 16 batches of one message and reads them, in turn;\n"
      "                    to be counted by callgrind, too"},
+    {"wake", "8", 300, NULL,
+     "a message for a thread that sleeps: futex, levels 0 and 5, level 5 through a\n"
+     "                    sequencer that sleeps too; and what sleeping costs"},
+    {"noncoherent", "1K", 200000, NULL,
+     "messages in batches of 64 KiB; level 5, level 5 through a sequencer, and\n"
+     "                    level 5 in lanes, as for memory that is not coherent"},
+    {"flush", "64,256,1K,4K,16K,64K", 50000, NULL,
+     "one thread, batches of one message; level 5, and in lanes, with each batch\n"
+     "                    written back at once, and in groups of 8 or 64 KiB"},
     {0},
 };
 

@@ -34,6 +34,7 @@ struct way {
     int level; /* -1: no log, but the pipe or the raw line */
     int plain; /* the one of its level that others are compared with */
     int mutex, reordered, stepped;
+    int apart, hold; /* in memory that is not coherent; made visible in groups */
     uint32_t clients;
     uint64_t batches; /* of one client, in one round */
     tide_log_t *log, *back;
@@ -47,6 +48,8 @@ struct way {
     uint64_t displaced;              /* batches out of turn */
     struct log_contention contended; /* by the warm-up */
     double wall[ROUNDS_MOST + 1];
+    double late[ROUNDS_MOST + 1]; /* case wake: what 99 of 100 messages took at most */
+    double idle_cpu, idle_wall;
     struct bench_result result;
 };
 
@@ -58,7 +61,8 @@ static struct load {
     uint64_t sum;    /* of a batch, message by message */
     uint64_t in_one; /* of its bytes in one piece, as the pipe reads them */
     uint64_t slots, seed;
-    uint64_t step; /* batches that one thread alone appends before it reads them */
+    uint64_t ahead; /* chunks that the writer of the pipe may be ahead; 0: its whole ring */
+    uint64_t step;  /* batches that one thread alone appends before it reads them */
     unsigned char *data;
     struct tide_log_message *message;
     size_t ways;
@@ -134,7 +138,7 @@ static struct pipe {
     _Atomic uint64_t head __attribute__((aligned(128))); /* written by the writer */
     _Atomic uint64_t tail __attribute__((aligned(128))); /* written by the reader */
     unsigned char *ring __attribute__((aligned(128)));
-    uint64_t chunks, stride;
+    uint64_t chunks, stride, ahead;
 } pipe_;
 
 static void pipe_write(uint64_t chunks)
@@ -142,9 +146,9 @@ static void pipe_write(uint64_t chunks)
     uint64_t first = atomic_load(&pipe_.head), seen = first;
     uint32_t turns = 0;
     for (uint64_t i = first; i < first + chunks; i++) {
-        while (i - seen >= pipe_.chunks) {
+        while (i - seen >= pipe_.ahead) {
             seen = atomic_load_explicit(&pipe_.tail, memory_order_acquire);
-            if (i - seen >= pipe_.chunks)
+            if (i - seen >= pipe_.ahead)
                 log_pause(&turns);
         }
         memcpy(pipe_.ring + i % pipe_.chunks * pipe_.stride, load.data, load.bytes);
@@ -158,7 +162,7 @@ static uint64_t pipe_read(uint64_t chunks)
     uint64_t at = atomic_load(&pipe_.tail), end = at + chunks, told = at, seen = at, sum = 0;
     uint32_t turns = 0;
     for (; at < end; at++) {
-        if (at == seen || at - told >= pipe_.chunks / 16 + 1) {
+        if (at == seen || at - told >= pipe_.ahead / 16 + 1) {
             atomic_store_explicit(&pipe_.tail, at, memory_order_release);
             told = at;
         }
@@ -203,6 +207,7 @@ static void pipe_make(void)
 {
     pipe_.stride = (load.bytes + 63) / 64 * 64;
     pipe_.chunks = RING / pipe_.stride;
+    pipe_.ahead = load.ahead != 0 && load.ahead < pipe_.chunks ? load.ahead : pipe_.chunks;
     pipe_.ring = bench_pages(RING);
     madvise(pipe_.ring, RING, MADV_HUGEPAGE); /* as the log's memory is */
 }

@@ -8,6 +8,7 @@
 #define TIDE_LOG_TELL_H
 
 #include "log_trip.h"
+#include "log_wake.h"
 
 static int by_value(const void *a, const void *b)
 {
@@ -122,26 +123,45 @@ static void add_counts(struct bench_result *result, const struct way *way, int t
     bench_add_figure(result, "reordered_percent", "out of turn (%)",
                      100 * (double)way->displaced / all, 1);
     bench_add_figure(result, "written_of_payload", "written / payload",
-                     trips || way->level < 0 ? 0 : log_written(way), 4);
+                     trips || way->level < 0 || way->apart ? 0 : log_written(way), 4);
+}
+
+/* Case wake: how late a sleeper has a message, and what sleeping costs. */
+static void add_wakes(struct bench_result *result, struct way *way)
+{
+    int wakes = way->idle_wall > 0;
+    struct spread late = wakes ? spread_of(way->late + 1) : (struct spread){0};
+    double middle = wakes ? result->wall_s / (double)load.all : 0;
+    bench_add_figure(result, "wake_p50_us", "wake-up, median (us)", middle * 1e6, 2);
+    bench_add_figure(result, "wake_p99_us", "    99 of 100", late.middle * 1e6, 2);
+    bench_add_figure(result, "idle_percent", "idle: % of a processor",
+                     wakes ? 100 * way->idle_cpu / way->idle_wall : 0, 3);
 }
 
 /* One line for people. */
 static void print_way(const struct way *way, const char *label, int trips)
 {
     const struct bench_figure *figure = way->result.figure;
-    double value[8] = {0};
-    const char *const key[] = {"gb_per_s",  "gb_per_s_min",  "gb_per_s_max",  "ratio_to_pipe",
-                               "times_raw", "times_raw_min", "times_raw_max", "trip_ns"};
+    double value[11] = {0};
+    char of_five[32] = "";
+    const char *const key[] = {"gb_per_s",    "gb_per_s_min",  "gb_per_s_max",   "ratio_to_pipe",
+                               "times_raw",   "times_raw_min", "times_raw_max",  "trip_ns",
+                               "wake_p99_us", "idle_percent",  "ratio_to_level5"};
     for (size_t i = 0; i < way->result.figures; i++)
         for (size_t k = 0; k < sizeof key / sizeof *key; k++)
             if (strcmp(figure[i].key, key[k]) == 0)
                 value[k] = figure[i].value;
-    if (trips)
+    if (way->apart && value[10] > 0)
+        snprintf(of_five, sizeof of_five, "  %6.3f x level 5", value[10]);
+    if (way->idle_wall > 0)
+        printf("  %-45s %8.1f us  %6.3f x futex  99 %% %.1f us  idle %.2f %%\n", label,
+               value[7] / 1000, value[4], value[8], value[9]);
+    else if (trips)
         printf("  %-45s %8.1f ns  %6.3f x raw  (%.3f..%.3f)\n", label, value[7], value[4], value[5],
                value[6]);
     else
-        printf("  %-45s %8.3f GB/s  (%.3f..%.3f)  %6.3f x pipe\n", label, value[0], value[1],
-               value[2], value[3]);
+        printf("  %-45s %8.3f GB/s  (%.3f..%.3f)  %6.3f x pipe%s\n", label, value[0], value[1],
+               value[2], value[3], of_five);
 }
 
 static int emit_way(const struct bench_plan *all, struct way *way, int trips)
@@ -157,6 +177,7 @@ static int emit_way(const struct bench_plan *all, struct way *way, int trips)
     add_rates(result, way, trips);
     add_ratios(result, way, trips);
     add_counts(result, way, trips);
+    add_wakes(result, way);
     snprintf(plan.label, sizeof plan.label, "%.20s %u in %llu %s", all->label, load.size,
              (bench_count)load.bytes, way->name);
     if (!plan.quiet)

@@ -5,6 +5,10 @@
  * last. The other ways: each direction is a log of one broker; who waits does not sleep. A round
  * tells the median of its pieces of 64 trips, so that a thread that lost its processor once does
  * not count.
+ *
+ * Through a sequencer: a third thread polls both logs. Where there is no processor for a third
+ * thread that never sleeps, the thread that sends back is the sequencer too: what the first one
+ * appends gets its place there, and so does what it gets back.
  */
 #ifndef TIDE_LOG_TRIP_H
 #define TIDE_LOG_TRIP_H
@@ -41,19 +45,35 @@ static void trip_take_raw(struct trip_line *line, uint64_t number, void *data)
     memcpy(data, line->data, TRIP);
 }
 
-static void trip_take_log(tide_log_reader_t *reader, void *data)
+/* One turn of the sequencer over both directions. */
+static int64_t trip_poll(struct way *way)
+{
+    int64_t there = tide_log_poll(way->log), back = tide_log_poll(way->back);
+    log_need((int)(there < 0 ? there : back < 0 ? back : 0), "poll");
+    return there + back;
+}
+
+/* `polls`: who waits here is the sequencer. */
+static void trip_take_log(struct way *way, int from, int polls, void *data)
 {
     struct tide_log_batch batch;
     uint32_t turns = 0;
     size_t at = 0;
     int got;
-    while ((got = tide_log_read(reader, &batch, 1, TIDE_LOG_TRY)) == -EAGAIN)
-        log_pause(&turns);
+    while ((got = tide_log_read(way->reader[from], &batch, 1, TIDE_LOG_TRY)) == -EAGAIN)
+        if (!polls || trip_poll(way) == 0)
+            log_pause(&turns);
     log_need(got, "read");
     const struct tide_log_frame *frame = tide_log_next(&batch, &at);
     if (frame == NULL || frame->length != TRIP)
         bench_die(BENCH_FAILED, "a message of another size came back");
     memcpy(data, frame + 1, TRIP);
+}
+
+/* The thread that sends back is the sequencer. */
+static int trip_polls(const struct way *way)
+{
+    return way->stepped && way->team->count == 2;
 }
 
 /* Sends in direction `to`, 0 or 1; takes what comes from the other one. */
@@ -70,7 +90,7 @@ static void trip_take(struct way *way, int from, uint64_t number, void *data)
     if (way->level < 0)
         trip_take_raw(&trip.line[from], number, data);
     else
-        trip_take_log(way->reader[from], data);
+        trip_take_log(way, from, from == 0 && trip_polls(way), data);
 }
 
 static void trip_go(struct way *way, uint64_t first)
@@ -96,18 +116,17 @@ static void trip_echo(struct way *way, uint64_t first)
     for (uint64_t i = 1; i <= trip.pieces * TRIP_PIECE; i++) {
         trip_take(way, 0, first + i, data);
         trip_send(way, 1, data);
+        if (trip_polls(way))
+            trip_poll(way);
     }
 }
 
 static void trip_sequence(struct way *way)
 {
     uint32_t turns = 0;
-    while (!atomic_load_explicit(&trip.over, memory_order_relaxed)) {
-        int64_t there = tide_log_poll(way->log), back = tide_log_poll(way->back);
-        log_need((int)(there < 0 ? there : back < 0 ? back : 0), "poll");
-        if (there + back == 0)
+    while (!atomic_load_explicit(&trip.over, memory_order_relaxed))
+        if (trip_poll(way) == 0)
             log_pause(&turns);
-    }
 }
 
 static void *trip_run(struct bench_worker *self)

@@ -30,6 +30,7 @@ static void append_all(struct bench_worker *self)
     tide_log_client_t *client = load.now->client[self->index];
     for (uint64_t i = 0; i < load.now->batches; i++)
         append_one(client, self->index, i);
+    log_need(tide_log_flush(client), "flush");
 }
 
 /* Two batches at a time; every other pair, by lot, with the second one first. Returns how many
@@ -124,6 +125,9 @@ static uint64_t append_and_read(struct way *way)
         uint64_t part = load.all - i < load.step ? load.all - i : load.step;
         for (uint64_t end = i + part; i < end; i++)
             append_one(way->client[0], 0, i);
+        log_need(tide_log_flush(way->client[0]), "flush");
+        while (way->stepped && tide_log_poll(way->log) > 0)
+            continue;
         sum += read_some(way, part);
     }
     return sum;
@@ -151,15 +155,17 @@ static void *log_run(struct bench_worker *self)
 
 static struct tide_log_options options_of(const struct way *way)
 {
-    return (struct tide_log_options){.level = (unsigned)way->level,
-                                     .brokers = load.brokers,
-                                     .clients = way->clients + 1,
-                                     .readers = load.brokers,
-                                     .slots = load.slots,
-                                     .payload = RING / load.brokers / 64 * 64,
-                                     .sequencing =
-                                         way->stepped ? TIDE_LOG_STEPPED : TIDE_LOG_INLINE,
-                                     .sessions = way->mutex ? TIDE_LOG_MUTEX : TIDE_LOG_LOCKFREE};
+    uint32_t lanes = load.brokers * (way->apart ? way->clients : 1);
+    return (struct tide_log_options){
+        .level = (unsigned)way->level,
+        .brokers = load.brokers,
+        .clients = way->clients + !way->apart,
+        .readers = load.brokers,
+        .slots = load.slots,
+        .payload = RING / lanes / 64 * 64,
+        .sequencing = way->stepped ? TIDE_LOG_STEPPED : TIDE_LOG_INLINE,
+        .sessions = way->mutex ? TIDE_LOG_MUTEX : TIDE_LOG_LOCKFREE,
+        .coherence = way->apart ? TIDE_LOG_NONCOHERENT : TIDE_LOG_COHERENT};
 }
 
 static void log_open(struct way *way)
@@ -172,11 +178,11 @@ static void log_open(struct way *way)
     }
     way->client = bench_pages(way->clients * sizeof(tide_log_client_t *));
     for (unsigned i = 0; i < way->clients; i++) {
-        struct tide_log_client_options who = {.id = i};
+        struct tide_log_client_options who = {.id = i, .hold = (unsigned)way->hold};
         log_need(tide_log_client_open(&way->client[i], way->log, &who), "client");
     }
     way->number = bench_pages(sizeof(uint64_t) * WHO_MOST * BROKERS_MOST);
-    if (way->stepped && way->level != 0)
+    if (way->stepped && way->level != 0 && way->team->count > 1)
         log_need(tide_log_start(way->log, -1), "sequencer");
 }
 

@@ -134,6 +134,7 @@ static inline uint64_t audit_look(const struct tide_peek *peek)
         if (b > 0 && map->level != 0)
             continue;
         uint64_t at = tide_peek_earliest(peek, b), end = tide_peek_end(peek, b);
+        end = end - at > map->brokers * map->slots.size ? at : end; /* somebody writes there */
         for (; at != end; at++) {
             if (tide_peek_batch(peek, b, at, &entry) != TIDE_PEEK_THERE ||
                 (entry.flags & TIDE_LAYOUT_PAD) != 0 || !tide_peek_inside(peek, &entry))

@@ -38,6 +38,8 @@ test_flags()
     refuses 'total: 0 is not within' --total 0
     refuses 'sizes: in case trip it is 32 bytes, not 64' --case trip --sizes 64
     refuses 'rounds: 0 is not within' --rounds 0
+    refuses 'ahead: 0 is not within' --ahead 0
+    refuses 'sizes: in case wake it is 8 bytes, not 64' --case wake --sizes 64
     refuses 'slots: 1 is not within 2' --slots 1
     refuses 'sizes: no ranges' --sizes 1K-2K
     refuses 'ordered goes with --sequencing inline' --ack ordered --sequencing thread
@@ -89,9 +91,24 @@ test_ways()
     judge 'a sequencer of its own' few --case batch --threads 2 --brokers 2 --sequencing thread
     judge 'level 4 by mutex' few --case batch --threads 2 --levels 4 --sessions mutex
     judge 'rings of few slots' few --case single --slots 2 --sizes 64 --threads 2
+    judge 'a pipe that is never far ahead' few --case single,solo --sizes 64 --ahead 1
     judge 'acks at every level' few --case single --sizes 1K --ack ordered
     judge 'acks of batches that are early' few --case sessions --ack ordered --threads 2
     judge 'threads where the kernel puts them' few --case batch --cores any
+}
+
+# What sleepers get: each message, and not before it was sent.
+test_wakes()
+{
+    few --case wake --ops 5
+    same 'wake: a futex, levels 0 and 5, a sequencer' '-1 0 5 5' "$(of level)"
+    # shellcheck disable=SC2016 # awk's own variables
+    judge 'wake: nobody has a message before it was sent, or sooner than 99 of 100' awk '
+        $1 <= 0 || $2 < $1 || $3 < 0 { exit 1 } END { exit NR != 4 }' \
+        <(paste -d' ' <(values wake_p50_us "$TMP/out") <(values wake_p99_us "$TMP/out") \
+            <(values idle_percent "$TMP/out"))
+    few --case batch --sizes 1K
+    same 'wake: figures of that case alone' '0.00 0.00 0.00 0.00' "$(of wake_p50_us)"
 }
 
 # figure KEY WAY: what the result of this way says.
@@ -194,13 +211,31 @@ test_trip()
         bench bench_log --case trip --ops 64 --rounds 1
 }
 
+test_lanes()
+{
+    few --case noncoherent --total 2M
+    same 'noncoherent: the pipe, level 5, by a sequencer, in lanes, in groups' '-1 5 5 5 5' \
+        "$(of level)"
+    same 'all append the same' '1' "$(values ops "$TMP/out" | sort -u | wc -l)"
+    few --case noncoherent --total 2M --threads 2 --levels 4
+    same 'two clients in lanes' '2 2 2 2 2' "$(of clients)"
+    refuses 'a batch of .* bytes with its frames is above 4194304' --case noncoherent --threads 4 \
+        --batch 5M
+    few --case flush --sizes 64,4K
+    same 'flush: the pipe, level 5, in lanes, in groups' '-1 5 5 5 -1 5 5 5' "$(of level)"
+    ends 'people get the ratio to level 5' 0 out 'level=5 lanes held .* x level 5' \
+        bench bench_log --case flush --sizes 64 --ops 64 --rounds 1
+}
+
 test_flags
 test_figures
 test_ancestor
 test_ways
+test_wakes
 test_ratios
 test_sessions
 test_busy
 test_solo
 test_trip
+test_lanes
 finish

@@ -110,6 +110,8 @@ test_flags()
     same 'ops and threads multiply' '1000 3000' "$(ops_of bench_tiny --ops 1k --threads 1,3)"
     same 'pairs have one source each' '1000 2000' \
         "$(ops_of bench_remote --case pair --ops 1k --threads 2,4)"
+    same 'pairs apart, too' '1000 2000' \
+        "$(ops_of bench_remote --case apart --ops 1k --threads 2,4)"
     same 'all have as many sources as threads' 4000 \
         "$(ops_of bench_remote --case all --ops 1k --threads 4 --slots 10)"
     same 'churn: threads times makers times blocks' 240 \

@@ -25,6 +25,8 @@ for LEVEL in 5 4; do
     benchmark 'redis-benchmark, pipelines' 51200 "$LEVEL-pipe" -c 20 -P 32
     benchmark 'redis-benchmark, large entries' 2000 "$LEVEL-large" -c 10 -P 4 -d 20000
     benchmark 'redis-benchmark, two threads' 20000 "$LEVEL-threads" -c 20 -P 8 --threads 2
+    peer mixed "$TMP/level$LEVEL.sock" >"$TMP/said"
+    judge "level $LEVEL: each answer is in its place" $? "$TMP/said"
     if peer library "$TMP/level$LEVEL.sock" >"$TMP/said"; then
         ok "level $LEVEL: the client library"
     else

@@ -141,7 +141,9 @@ run_commands()
     peer lines "$TMP/$1.sock" "$TMP/commands" >"$TMP/answers.$1"
 }
 
+export TIDEPOOL_OPTIONS=stats_at_exit=$TMP/stats
 broker ours
+unset TIDEPOOL_OPTIONS
 server theirs
 run_commands ours
 run_commands theirs
@@ -150,6 +152,15 @@ if [[ $(wc -l <"$TMP/answers.ours") -ge 110 ]] &&
     ok "answers are Redis's own ($(wc -l <"$TMP/answers.ours") commands)"
 else
     bad "answers are Redis's own" "$TMP/diff"
+fi
+
+peer typed "$TMP/ours.sock" >"$TMP/typed.ours"
+peer typed "$TMP/theirs.sock" >"$TMP/typed.theirs"
+if [[ $(wc -l <"$TMP/typed.ours") -gt 120 ]] &&
+    diff "$TMP/typed.theirs" "$TMP/typed.ours" >"$TMP/diff"; then
+    ok "quotes in typed lines are taken as Redis does ($(wc -l <"$TMP/typed.ours") lines)"
+else
+    bad 'quotes in typed lines are taken as Redis does' "$TMP/diff"
 fi
 
 same 'an unknown command is named' \
@@ -182,6 +193,14 @@ else
     bad "ids tell one order over all streams: $FIRST $SECOND $THIRD"
 fi
 
+# Behind an id that a client chose, too, whatever its second half is; two streams in turn.
+cli ours xadd one 99999999999999-18446744073709551610 f v >/dev/null
+FOURTH=$(cli ours xadd one '*' f v)
+FIFTH=$(cli ours xadd two '*' f v)
+SIXTH=$(cli ours xadd one '*' f v)
+same 'and behind an id of a client' "100000000000000-$((${THIRD#*-} + 2)) \
+$((${THIRD#*-} + 3)) 100000000000000-$((${THIRD#*-} + 4))" "$FOURTH ${FIFTH#*-} $SIXTH"
+
 # ---- waiting ----
 peer block "$TMP/ours.sock" >"$TMP/block" && peer block "$TMP/theirs.sock" >"$TMP/block"
 judge 'XREAD BLOCK, here and there' $? "$TMP/block"
@@ -194,5 +213,16 @@ if ((STATUS == 0)) && [[ ! -e $TMP/ours.sock && ! -s $TMP/ours.err && ! -s $TMP/
     ok 'SHUTDOWN ends it with status 0'
 else
     bad "SHUTDOWN ends it with status 0 ($STATUS)" "$TMP/ours.err" "$TMP/shutdown"
+fi
+
+# Its own malloc is the library's: the replies were built in its blocks. A build with sanitizers has
+# theirs.
+if grep -q __asan_init "$BROKER"; then
+    finish
+elif grep -q '"program":".*/tidepool-broker"' "$TMP/stats" &&
+    [[ $(sed -nE 's/.*"mid":\{[^[]*"taken_blocks":([0-9]+).*/\1/p' "$TMP/stats") -gt 0 ]]; then
+    ok 'it allocates by the library, Mid too'
+else
+    bad 'it allocates by the library, Mid too' "$TMP/stats"
 fi
 finish

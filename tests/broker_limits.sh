@@ -23,6 +23,9 @@ check 'broken requests are told, whole ones answered' rules rules "$TMP/rules.so
 broker slow --max-output 4M --max-buffers 16M --max-message 1M
 check 'who reads nothing is bounded, who reads slowly gets all' slow slow "$TMP/slow.sock" "$PID"
 
+broker ahead --max-output 4M --max-buffers 16M
+check 'who says all before it reads is heard, up to a bound' ahead ahead "$TMP/ahead.sock" "$PID"
+
 broker names --payload 64K
 check 'a reply stays as it was, whatever comes behind it' names names "$TMP/names.sock"
 
@@ -35,14 +38,30 @@ check "${BROKER_NOISE:-10000} connections of random bytes, and it stays as it is
 
 # ---- start and end ----
 
-broker port --port any --pidfile "$TMP/pid" --listen 127.0.0.1
+broker port --port any --pidfile "$TMP/pid"
 PORT=$(sed -n 's/.* 127\.0\.0\.1:\([0-9]*\) .*/\1/p' "$TMP/port.out")
+same 'it listens on loopback alone' 0100007F \
+    "$(awk -v end=":$(printf %04X "${PORT:-1}")" '$4 == "0A" && substr($2, length($2) - 4) == end {
+        print substr($2, 1, length($2) - 5) }' /proc/net/tcp /proc/net/tcp6)"
 same 'it tells its port' PONG "$(env "${TREE[@]}" redis-cli -p "${PORT:-1}" ping)"
 same 'and in CONFIG' "port $PORT" "$(cli port config get port | xargs)"
 same 'its pidfile' "$PID" "$(cat "$TMP/pid")"
 stop "$PID"
 same 'TERM ends it with status 0' 0 $?
 same 'and it takes its files along' '' "$(ls "$TMP/pid" "$TMP/port.sock" 2>/dev/null)"
+
+LONG=$TMP/$(printf '%0200d/%0200d/%0200d' 1 2 3)
+mkdir -p "$LONG"
+broker both --listen 127.0.0.1 --listen 127.0.0.2 --port any --pidfile "$LONG/pid"
+PORT=$(sed -n 's/.* 127\.0\.0\.1:\([0-9]*\) .*/\1/p' "$TMP/both.out")
+same 'it listens where it is told to' "PONG PONG bind 127.0.0.1 127.0.0.2" \
+    "$(for HOST in 127.0.0.1 127.0.0.2; do
+        env "${TREE[@]}" redis-cli -h "$HOST" -p "${PORT:-1}" ping
+    done | xargs) $(cli both config get bind | xargs)"
+same 'a long value is told whole' "pidfile $LONG/pid" "$(cli both config get pidfile | xargs)"
+bare "$BROKER" --port any --listen nowhere
+same 'no address' 1 "$?"
+same '... is told' 1 "$(grep -c -- '--listen nowhere, --port' "$TMP/err")"
 
 broker left
 { kill -KILL "$PID" && wait "$PID"; } 2>/dev/null
@@ -68,6 +87,7 @@ refused '--level 3: not 4 or 5' --level 3
 refused '--port 0 without --unix: nowhere to listen' --port 0
 refused '--max-message 2097152: at most a quarter of a ring of --payload: 1048576' \
     --payload 4M --max-message 2M
+refused '--spin 1001: not a number from 0 to 1000' --spin 1001
 refused 'word: not an option (see --help)' word
 bare "$BROKER" --help
 same 'its help says how to begin' '0 1' "$? $(grep -c '^  redis-cli XADD' "$TMP/out")"
@@ -78,6 +98,16 @@ done < <(awk '/^## / { on = $0 == "## A broker in one page" } on' README.md |
 bare "$BROKER" --listen 1.2.3 --port 0 --unix "$TMP/x.sock" --version
 same 'its version' "0 tidepool-broker $(sed -n 's/.*VERSION_STRING *"\(.*\)"/\1/p' \
     include/tidepool/version.h)" "$? $(cat "$TMP/out")"
+
+# Waiting awake.
+for SPIN in 0 1000; do
+    broker "spin$SPIN" --spin "$SPIN"
+    for ((I = 0; I < 300; I++)); do echo PING; done | cli "spin$SPIN" >/dev/null
+    (($(figure "spin$SPIN" spins) > 0)) && SAID=waits || SAID='does not wait'
+    [[ $SPIN == 0 ]] && WANTED='does not wait' || WANTED=waits
+    same "--spin $SPIN: it $WANTED" "spin $SPIN, $WANTED" \
+        "$(cli "spin$SPIN" config get spin | xargs), $SAID"
+done
 
 # A full log: told, and what is there stays.
 broker full --payload 64K

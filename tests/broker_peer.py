@@ -1,13 +1,16 @@
 """broker_peer.py - clients for the tests of tidepool-broker: well-behaved ones and others.
 
   lines SOCKET FILE          sends each line as a command, prints it with what was answered
+  typed SOCKET               typed lines with quotes; prints each with the bytes that came back
   elements SOCKET WORD...    a command; prints the elements of its reply, one a line
   block SOCKET               XREAD BLOCK in several situations
   rules SOCKET               broken requests, and requests in parts
   slow SOCKET PID            readers that do not read: the server stays small
+  ahead SOCKET PID           peers that say all before they read, or never read: so much waits
   names SOCKET               a reply is not changed by what comes behind it
   half SOCKET                peers that say half of something and then nothing
   noise SOCKET PID COUNT     COUNT connections of random bytes: the server stays as it is
+  mixed SOCKET               pipelines of appends among other commands, of many at once
   sessions SOCKET            appends by more than two connections
   load SOCKET FILE           appends until the server is gone; FILE: what was acknowledged
   verify SOCKET FILE         all of that is there
@@ -93,6 +96,24 @@ def lines(path, file):
         print(line.strip(), '=>', repr(peer.ask(*words)))
 
 
+def typed(path):
+    """Each on a connection of its own: an error ends it."""
+    ends = [b'"a b"', b"'a b'", b'""', b"''", b'a"b c"', b"a'b'", b'"\\x41\\x00\\n\\r\\t\\b\\a"',
+            b'"\\xzz\\x4"', b"'it\\'s \\n'", b'"\\""', b'"a"b', b"'a'b", b'"a', b"'a", b'a"', b'"\\"',
+            b"'\\'", b'\\', b'"\\', b'a\\"b"', b'"a"\t', b'"a"\v', b'a\vb', b'a\fb', b'"a" ""',
+            b'\r', b'a\rb', b'"a\rb"', b'"\xff"', b'"$6\\r\\nfoobar"']
+    for end in ends:
+        for tail in (b'\r\n', b'\n', b' \r\n', b'\r\r\n'):
+            peer = Peer(path)
+            peer.socket.sendall(b'ECHO ' + end + tail)
+            peer.socket.shutdown(socket.SHUT_WR)
+            print(end + tail, '=>', peer.rest())
+    peer = Peer(path)
+    peer.socket.sendall(b'XADD typed 1-1 "a field" \'it\\\'s\' "" "\\x00\\r\\n"\r\n')
+    peer.socket.sendall(b'XRANGE typed - +\r\nDEL typed\r\n')
+    print([peer.reply() for _ in range(3)])
+
+
 def elements(path, *words):
     for element in Peer(path).ask(*words):
         print(repr(element))
@@ -149,7 +170,7 @@ def rules(path):
         (b'*1\r\n$4\r\nPINGPING\r\n',
          b'-ERR Protocol error: no line end behind a bulk string\r\n'),
         (b'x' * 70000, b'-ERR Protocol error: too big inline request\r\n'),
-        (b'XADD q * a "b\r\n', b'-ERR Protocol error: quotes in an inline request\r\n'),
+        (b'XADD q * a "b\r\n', b'-ERR Protocol error: unbalanced quotes in request\r\n'),
         # The first append of a pipeline has its answer, whatever follows.
         (b'XADD r 1-1 f v\r\n*1\r\n!', b"$3\r\n1-1\r\n-ERR Protocol error: expected '$', got '!'"
          b'\r\n'),
@@ -166,11 +187,26 @@ def rules(path):
         peer.socket.sendall(bytes([byte]))
     need(peer.reply() == '3-3' and peer.reply() == '+PONG', 'byte by byte')
     need(peer.ask('XRANGE', 'parts', '-', '+') == [['3-3', ['field', '\r\n\0\xff' * 3]]], 'kept')
+    # A little, and much later: what is kept of a request grows by any amount.
+    value = bytes(random.Random(3).choices(range(256), k=100000))
+    whole = request('XADD', 'parts', '3-3', 'field', value) * 2
+    for cut in (100, 5000, 45000, 100100, len(whole)):
+        peer = Peer(path)
+        peer.ask('DEL', 'parts')
+        for part in (whole[:cut // 2], whole[cut // 2:cut], whole[cut:]):
+            peer.socket.sendall(part)
+            time.sleep(0.05)
+        need(peer.reply() == '3-3' and peer.reply()[0] == '-', 'in parts, cut at', cut)
+        got = peer.ask('XRANGE', 'parts', '-', '+')
+        need(got == [['3-3', ['field', value.decode('latin1')]]], 'kept, cut at', cut)
     # Typed, and in the form of an array: the same entry.
     peer.socket.sendall(b'XADD parts 3-4 field typed\r\n')
     need(peer.reply() == '3-4', 'typed')
     need(peer.ask('XRANGE', 'parts', '3-4', '+') == [['3-4', ['field', 'typed']]], 'typed, kept')
     peer.ask('DEL', 'parts', 'r')
+    # What came in front of it is answered, what is behind it is not read.
+    peer.socket.sendall(request('PING') + request('QUIT') + request('PING'))
+    need(peer.rest() == b'+PONG\r\n+OK\r\n', 'QUIT', peer.bytes)
 
 
 # ---- readers that do not read ----
@@ -241,17 +277,104 @@ def slow(path, pid):
     peer.ask('DEL', 'large')
 
 
+def waiting(peer):
+    return int(figures(peer)['connection_buffer_bytes'])
+
+
+def settled(peer):
+    """Bytes that wait, when they do not change any more."""
+    size = -1
+    while size != (size := waiting(peer)):
+        time.sleep(0.3)
+    return size
+
+
+def ahead(path, pid):
+    """For a server with --max-output 4M and --max-buffers 16M."""
+    peer = Peer(path)
+    for i in range(300):
+        peer.ask('XADD', 'ahead', '*', 'f', 'x' * 1000)
+    want = peer.ask('XRANGE', 'ahead', '-', '+')
+    ask = request('XRANGE', 'ahead', '-', '+')
+    # Requests are run while replies wait, up to the bound; the rest when those are taken.
+    greedy = Peer(path)
+    greedy.socket.sendall(ask * 100 + request('PING'))
+    size = settled(peer)
+    need(3 << 20 < size < (4 << 20) + (64 << 10), 'of 30 MB wait', size)
+    for i in range(100):
+        need(greedy.reply() == want, 'reply', i)
+    need(greedy.reply() == '+PONG', 'and goes on')
+    need(settled(peer) == 0, 'left')
+    # Who says that this is all gets all.
+    greedy.socket.sendall(ask * 10)
+    greedy.socket.shutdown(socket.SHUT_WR)
+    time.sleep(0.3)
+    need([greedy.reply() for _ in range(10)] == [want] * 10 and greedy.rest() == b'', 'the end')
+    # Small replies: what they take is counted, whatever their number.
+    before = resident(pid)
+    many = [Peer(path) for _ in range(100)]
+    for one in many:
+        one.socket.setblocking(False)
+    for _ in range(100):
+        for one in many:
+            try:
+                one.socket.send(request('PING') * 1000)
+            except (BlockingIOError, BrokenPipeError, ConnectionResetError):
+                pass
+    size = settled(peer)
+    need(size <= 16 << 20, 'wait', size)
+    need(resident(pid) - before < 48 << 20, 'grew by', resident(pid) - before)
+    for one in many:
+        one.socket.close()
+    need(settled(peer) == 0, 'left')
+    # When half of all buffers is taken, who has replies waiting is not read from; until it is
+    # free again.
+    hogs = [Peer(path) for _ in range(4)]
+    for one in hogs:
+        one.socket.sendall(ask * 100)
+    size = settled(peer)
+    need(8 << 20 <= size < 10 << 20, 'of 16 MB the hogs have', size)
+    other = Peer(path, 5)
+    try:
+        other.socket.sendall(request('PING') * 500000)
+        need(False, 'is read from')
+    except TimeoutError:
+        need(settled(peer) < 10 << 20, 'more than half')
+    other = Peer(path, 100)
+    thread = threading.Thread(target=other.socket.sendall, args=(request('PING') * 200000,))
+    thread.start()
+    time.sleep(1)
+    need(thread.is_alive(), 'is read from, though buffers are short')
+    for one in hogs:
+        one.socket.close()
+    thread.join(50)
+    need(not thread.is_alive(), 'is not read from, though buffers are free')
+    for i in range(200000):
+        need(other.reply() == '+PONG', 'reply', i)
+    other.socket.close()
+    need(settled(peer) == 0, 'left')
+    peer.ask('DEL', 'ahead')
+
+
 def names(path):
     """For a server with --payload 64K."""
-    peer = Peer(path)
+    peer, other = Peer(path), Peer(path)
     old = [['%d-1' % i, ['f', chr(96 + i) * 2000]] for i in range(1, 6)]
     for turn in range(20):
         for id, fields in old:
             need(peer.ask('XADD', 'old', id, *fields) == id, 'added')
         behind = [request('DEL', 'old')]
         behind += [request('XADD', 'new', 'MAXLEN', 3, '*', 'f', 'Z' * 2000) for _ in range(60)]
-        peer.socket.sendall(request('XRANGE', 'old', '-', '+') + b''.join(behind))
-        need(peer.reply() == old, 'what was there when it was asked for, turn', turn)
+        # More of them than the socket takes: those that wait are as they were, too.
+        times = 60 if turn % 2 else 1
+        peer.socket.sendall(request('XRANGE', 'old', '-', '+') * times + b''.join(behind))
+        if times > 1:
+            end = time.time() + 20
+            while other.ask('XLEN', 'old') != 0:
+                need(time.time() < end, 'requests behind replies that wait are not run')
+                time.sleep(0.01)
+        for _ in range(times):
+            need(peer.reply() == old, 'what was there when it was asked for, turn', turn)
         got = [peer.reply() for _ in behind]
         need(got[0] == 1 and all(id[0] == '1' for id in got[1:]), got)
 
@@ -311,10 +434,20 @@ def scrap(chance):
     return b''.join(parts)
 
 
+def patient(path):
+    """A peer; one that finds the queue of the socket full comes again."""
+    for _ in range(400):
+        try:
+            return Peer(path)
+        except BlockingIOError:
+            time.sleep(0.05)
+    return Peer(path)
+
+
 def batch(path, chance, count):
     peers = []
     for _ in range(count):
-        one = Peer(path)
+        one = patient(path)
         one.socket.setblocking(False)
         peers.append(one)
     for one in peers:
@@ -353,6 +486,55 @@ def noise(path, pid, count):
     need(int(told['total_connections_received']) >= count, told['total_connections_received'])
     # The log is written through, so its pages come in; what is left out of that is flat.
     need(sizes[-1] - sizes[2] < 3 << 20, 'grows:', sizes)
+
+
+def mixture(chance, number, count):
+    """A pipeline: what is sent, and the kind of each reply."""
+    kinds = chance.choices('apxesl', weights=(20, 1, 1, 1, 1, 1), k=count)
+    sent = []
+    for i, kind in enumerate(kinds):
+        sent.append({'a': lambda: request('XADD', 'mixed', '*', 'who', '%d:%d' % (number, i)),
+                     'p': lambda: request('PING'),
+                     'x': lambda: request('XADD', 'mixed', '1-1', 'f', 'too small'),
+                     'e': lambda: request('ECHO', '%d:%d' % (number, i)),
+                     's': lambda: request('XADD', 'mixed', 'MAXLEN', 'x', '*', 'f', 'v'),
+                     'l': lambda: request('XLEN', 'mixed')}[kind]())
+    return kinds, b''.join(sent)
+
+
+def mixed(path):
+    chance = random.Random(5)
+    peers = [Peer(path) for _ in range(12)]
+    added, last = {}, [(0, 0)] * len(peers)
+    for turn in range(6):
+        asked = [mixture(chance, 1000 * turn + n, 6000 if n == 0 else chance.randrange(400))
+                 for n in range(len(peers))]
+        threads = [threading.Thread(target=peer.socket.sendall, args=(sent,))
+                   for peer, (_, sent) in zip(peers, asked)]
+        for thread in threads:
+            thread.start()
+        for n, (peer, (kinds, _)) in enumerate(zip(peers, asked)):
+            mine = 0
+            for i, kind in enumerate(kinds):
+                got = peer.reply()
+                if kind == 'a':
+                    id = tuple(int(part) for part in got.split('-'))
+                    need(id > last[n] and id not in added, 'id', got, 'behind', last[n])
+                    last[n] = id
+                    added[id] = '%d:%d' % (1000 * turn + n, i)
+                    mine += 1
+                else:
+                    need({'p': got == '+PONG', 'e': got == '%d:%d' % (1000 * turn + n, i),
+                          'x': str(got).startswith('-ERR The ID specified in XADD is equal'),
+                          's': got == '-ERR value is not an integer or out of range',
+                          'l': kind == 'l' and isinstance(got, int) and got >= mine}[kind],
+                         kind, 'was answered by', got)
+        for thread in threads:
+            thread.join()
+    there = peers[0].ask('XRANGE', 'mixed', '-', '+')
+    need([(tuple(int(part) for part in id.split('-')), who) for id, (_, who) in there] ==
+         sorted(added.items()), len(there), 'entries are not the', len(added), 'that were added')
+    peers[0].ask('DEL', 'mixed')
 
 
 def sessions(path):
@@ -440,6 +622,12 @@ def durable(path):
         for one in peers:
             ids = [one.reply() for _ in range(30)]
             need(len(set(ids)) == 30 and one.reply() == 30 * (turn + 1), 'answers')
+    # Answers of one turn that become ready one after the other.
+    for _ in range(5):
+        peer.socket.sendall((request('XADD', 's', '*', 'f', 'v') + request('PING') +
+                             request('XADD', 't', '*', 'f', 'v')) * 30)
+        got = [peer.reply() for _ in range(90)]
+        need(got[1::3] == ['+PONG'] * 30 and len(set(got)) == 61, 'order', got)
     # One that goes away without waiting for its answer.
     for _ in range(10):
         gone = Peer(path)
@@ -477,6 +665,22 @@ def library(path):
         got = pipe.execute()
     need(got[-1] == 1000 and len(set(got[:-1])) == 1000, 'pipeline')
     need([int(f[b'i']) for _, f in client.xrange('pipe')] == list(range(1000)), 'in order')
+    # All is said before anything is read.
+    with client.pipeline(transaction=False) as pipe:
+        for i in range(50000):
+            pipe.xadd('long', {'i': i})
+        got = pipe.execute()
+    need(len(set(got)) == 50000 and client.xlen('long') == 50000, 'a long pipeline')
+    text = 'x' * 100
+    for i in range(25):
+        client.xadd('wide', {'i': i, 'text': text})
+    want = client.xrange('wide')
+    with client.pipeline(transaction=False) as pipe:
+        for i in range(2000):
+            pipe.xrange('wide', count=25 - i % 2)
+        got = pipe.execute()
+    need([got[i] == want[:25 - i % 2] for i in range(2000)] == [True] * 2000, 'much to read')
+    client.delete('long', 'wide')
     seen = []
 
     def read():

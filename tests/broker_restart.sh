@@ -44,7 +44,7 @@ same 'the log keeps its level and rings' '4 2' \
     "$(figure again log_level) $(figure again log_brokers)"
 same 'CONFIG tells what the log has' 'payload 4194304' "$(cli again config get payload | xargs)"
 FIRST=$(cli again xadd e '*' f v)
-same 'numbers go on' 1 "$((${FIRST#*-} >= 26))"
+same 'numbers go on' 1 "$((${FIRST#*-} == 25))"
 
 { kill -KILL "$PID" && wait "$PID"; } 2>/dev/null
 broker killed --source "file:$FILE"
@@ -52,8 +52,27 @@ all killed >"$TMP/after"
 cmp -s "$TMP/before" "$TMP/after"
 judge 'all is there again after SIGKILL' $? "$TMP/after"
 
+# Others may trim the log: of one that a broker has, not what it needs; else all.
+earliest()
+{
+    figure "$1" log_earliest_position
+}
+PLACES=$(earliest killed)
+bare "$BUILD/tidepool" log trim --all "$FILE"
+same 'another process trims the log of a broker: nothing' "0 $PLACES" "$? $(earliest killed)"
+all killed >"$TMP/after"
+cmp -s "$TMP/before" "$TMP/after"
+judge 'all entries are still there' $? "$TMP/after"
+
 bare "$BROKER" --source "file:$FILE" --unix "$TMP/second.sock" --port 0
 same 'a log that is open is refused' "1 1" "$? $(grep -c "$PID" "$TMP/err")"
+stop "$PID"
+bare "$BUILD/tidepool" log trim --all "$FILE"
+broker trimmed --source "file:$FILE"
+same 'when the broker has ended all goes, and the next one says so' '0 0 0 0' \
+    "$(cli trimmed xlen a) $(cli trimmed xlen b) $(cli trimmed xlen e) $(figure trimmed streams)"
+SECOND=$(cli trimmed xadd e '*' f v)
+same 'ids still grow' 1 "$((${SECOND%-*} >= ${FIRST%-*}))"
 stop "$PID"
 bare "$BROKER" --source "file:$FILE" --unix "$TMP/second.sock" --port 0 --level 5
 same 'another level is refused' \
@@ -71,6 +90,7 @@ same '--replace begins anew' '0 1' "$(cli fresh xlen a) $(figure fresh log_broke
 for TURN in 1 2 3; do
     peer load "$TMP/fresh.sock" "$TMP/acked" >"$TMP/said" &
     LOAD=$!
+    until_true loaded fresh
     sleep 1
     { kill -KILL "$PID" && wait "$PID"; } 2>/dev/null
     wait "$LOAD"
@@ -86,24 +106,33 @@ bare "$BROKER" --ack durable --port 0 --unix "$TMP/x.sock"
 same 'durable wants a medium' \
     '1 tidepool-broker: --ack durable: anon is no medium that lasts: file: on a disk, or dax:' \
     "$? $(cat "$TMP/err")"
-bare "$BROKER" --ack durable --port 0 --unix "$TMP/x.sock" --source "file:$PLACE/four" --level 4
-same 'and level 5' \
-    "1 tidepool-broker: --ack durable: only logs of level 5 outlive the machine's stop" \
+"$BUILD/tidepool" log create --retain=all --payload=1M --size=32M "file:$PLACE/bare" >/dev/null
+bare "$BROKER" --ack durable --port 0 --unix "$TMP/x.sock" --source "file:$PLACE/bare"
+same 'and a log with checksums' \
+    "1 tidepool-broker: --ack durable: the log in file:$PLACE/bare has no checksums" \
     "$? $(cat "$TMP/err")"
-if [[ $(stat -f -c %T "$PLACE") == tmpfs ]]; then
-    skip 'acknowledged when durable' "$PLACE is on a tmpfs, which lasts no longer than the machine"
-else
-    broker durable --source "file:$FILE" --replace --payload 3M --ack durable
+
+# durable LEVEL
+durable()
+{
+    broker durable --source "file:$FILE" --replace --payload 3M --ack durable --level "$1"
     peer durable "$TMP/durable.sock" >"$TMP/said"
-    judge 'acknowledged when durable' $? "$TMP/said"
+    judge "level $1: acknowledged when durable" $? "$TMP/said"
     peer load "$TMP/durable.sock" "$TMP/acked" >"$TMP/said" &
     LOAD=$!
-    sleep 1
+    until_true loaded durable
     stop "$PID"
-    same 'and ends well while others wait' '0 ' "$? $(cat "$TMP/durable.err")"
+    same "level $1: and ends well while others wait" '0 ' "$? $(cat "$TMP/durable.err")"
     wait "$LOAD"
     broker durable --source "file:$FILE"
     peer verify "$TMP/durable.sock" "$TMP/acked" >"$TMP/said"
-    judge "what was acknowledged is there: $(tail -n 1 "$TMP/said")" $? "$TMP/said"
+    judge "level $1: what was acknowledged is there: $(tail -n 1 "$TMP/said")" $? "$TMP/said"
+    stop "$PID"
+}
+if [[ $(stat -f -c %T "$PLACE") == tmpfs ]]; then
+    skip 'acknowledged when durable' "$PLACE is on a tmpfs, which lasts no longer than the machine"
+else
+    durable 5
+    durable 4
 fi
 finish

@@ -56,6 +56,10 @@ planted peek blind 'findings in a log that is right'
 planted peek write 'was written to'
 planted topo list 'should be'
 planted topo far 'no far node|nearer'
+planted hostile refuse 'a log that nobody changed has'
+planted hostile flush 'are flushed, outside the region'
+planted hostile behind 'stopped by the sanitizer'
+planted hostile beside 'is beside the payload of client'
 planted resp lose 'in parts of'
 planted resp long 'argument [0-9]+ at|written again'
 
@@ -69,11 +73,14 @@ corpus option
 corpus peek
 corpus topo
 corpus resp
+corpus hostile
 
 {
-    fuzz option $((LENGTH / 3)) "$SEED" '' "$KEPT/option.log"
+    fuzz option $((LENGTH / 4)) "$SEED" '' "$KEPT/option.log"
     echo $? >"$TMP/option"
-    fuzz peek $((LENGTH / 3)) "$SEED" '' "$KEPT/peek.log"
+    fuzz hostile $((LENGTH / 4)) "$SEED" '' "$KEPT/hostile.log"
+    echo $? >"$TMP/hostile"
+    fuzz peek $((LENGTH / 6)) "$SEED" '' "$KEPT/peek.log"
     echo $? >"$TMP/peek"
     fuzz topo $((LENGTH / 6)) "$SEED" '' "$KEPT/topo.log"
     echo $? >"$TMP/topo"
@@ -86,6 +93,7 @@ wait
 fuzz_verdict api "$STATUS" "$KEPT/api.log" "fuzz: api, seed $SEED"
 fuzz_verdict option "$(cat "$TMP/option")" "$KEPT/option.log" "fuzz: option, seed $SEED"
 fuzz_verdict peek "$(cat "$TMP/peek")" "$KEPT/peek.log" "fuzz: peek, seed $SEED"
+fuzz_verdict hostile "$(cat "$TMP/hostile")" "$KEPT/hostile.log" "fuzz: hostile, seed $SEED"
 fuzz_verdict topo "$(cat "$TMP/topo")" "$KEPT/topo.log" "fuzz: topo, seed $SEED"
 fuzz_verdict resp "$(cat "$TMP/resp")" "$KEPT/resp.log" "fuzz: resp, seed $SEED"
 finish

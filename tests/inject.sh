@@ -20,11 +20,11 @@ wanted()
     [[ $1 == *"$WORD"* ]]
 }
 
-# run NAME RUN [,OPTIONS]
+# run NAME RUN [,OPTIONS], with small magazines: most of what is freed goes on to the pages
 run()
 {
     wanted "$1" &&
-        cases "$1" env LD_PRELOAD="$SO" TIDEPOOL_OPTIONS="mid=near${3:-}" "$RUN" "$2" "$1"
+        cases "$1" env LD_PRELOAD="$SO" TIDEPOOL_OPTIONS="mid=near,cache=64K${3:-}" "$RUN" "$2" "$1"
 }
 
 # With 256 MiB of address space the windows are small, and further ones are opened.

@@ -9,9 +9,11 @@
 #   cli NAME ARGUMENT...    redis-cli
 #   peer ARGUMENT...        tests/broker_peer.py
 #   figure NAME KEY         of INFO
+#   until_true COMMAND...   tries for a minute at most; loaded NAME: `peer load` has got on
 #   stop PID                by TERM; returns the status
 
 . "$(dirname "${BASH_SOURCE[0]}")/lib_prog.sh"
+. tests/lib_stop.sh
 
 BROKER=${BROKER:-$BUILD/tidepool-broker}
 ROOT=$BUILD/deps/root/broker
@@ -50,6 +52,17 @@ until_true()
 answers()
 {
     [[ $(cli "$1" ping) == PONG ]]
+}
+
+# loaded NAME: `peer load` has got on; but for 80 entries at most all is acknowledged.
+loaded()
+{
+    local i count sum=0
+    for i in 0 1 2 3; do
+        count=$(cli "$1" xlen "load:$i")
+        [[ $count =~ ^[0-9]+$ ]] && sum=$((sum + count))
+    done
+    ((sum > 300))
 }
 
 launched()
@@ -91,26 +104,6 @@ peer()
 figure()
 {
     cli "$1" info | tr -d '\r' | sed -n "s/^$2://p"
-}
-
-stop()
-{
-    local pid=$1 i
-    kill -TERM "$pid" 2>/dev/null
-    for ((i = 0; i < 300; i++)); do
-        kill -0 "$pid" 2>/dev/null || break
-        sleep 0.1
-    done
-    kill -KILL "$pid" 2>/dev/null
-    wait "$pid" 2>/dev/null
-}
-
-stop_all()
-{
-    local pid
-    for pid in $(jobs -rp); do
-        [[ " ${RUNNING[*]} " == *" $pid "* ]] && stop "$pid"
-    done
 }
 
 # judge NAME STATUS FILE: 0 is well.

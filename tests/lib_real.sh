@@ -37,6 +37,7 @@
 # The names of cases and of programs in statistics hold no tabs.
 
 . "$(dirname "${BASH_SOURCE[0]}")/lib_prog.sh"
+. tests/lib_stop.sh
 
 SO=$(realpath -m "$SO")
 HERE=$PWD
@@ -132,26 +133,6 @@ launch()
     env "${SETTINGS[@]}" "${@:3}" >"$TMP/$case.$arm.out" 2>"$TMP/$case.$arm.err" </dev/null &
     PID=$!
     RUNNING+=("$PID")
-}
-
-stop()
-{
-    local pid=$1 i
-    kill -TERM "$pid" 2>/dev/null
-    for ((i = 0; i < 300; i++)); do
-        kill -0 "$pid" 2>/dev/null || break
-        sleep 0.1
-    done
-    kill -KILL "$pid" 2>/dev/null
-    wait "$pid" 2>/dev/null
-}
-
-stop_all()
-{
-    local pid
-    for pid in $(jobs -rp); do
-        [[ " ${RUNNING[*]} " == *" $pid "* ]] && stop "$pid"
-    done
 }
 
 # ---- judging --------------------------------------------------------------------------

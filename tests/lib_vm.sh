@@ -8,6 +8,7 @@
 #       what others print must be tests/vm/NAME.golden, figures of the machine aside
 #   pair NAME TOPOLOGY [again]      starts two guests that share a device, for NAME.0.cases and
 #       NAME.1.cases; again: one guest twice
+#   together COUNT NAME TOPOLOGY    the same with so many guests, for NAME.0.cases and so on
 #   suites BOX...                   the unit tests of these boxes are in the guests
 #   bring NAME...                   unpacks Debian packages: their programs and libraries are
 #       in the guests that are started then
@@ -113,7 +114,8 @@ pass_on()
     FAILED=$((FAILED + $(grep -c '^not ok' "$TMP/verdicts")))
 }
 
-# The judge's verdicts are in the order of the cases; a case without one has failed.
+# The judge's verdicts are in the order of the cases; a case without one has failed, but for
+# the one in whose course the guest was to be killed, and was.
 verdicts()
 {
     said '^judge ' >"$TMP/said"
@@ -131,7 +133,9 @@ verdicts()
             judged = said
         }
         /^    \|/ { print }
+        /^@@killed/ { killed = 1 }
         END {
+            if (killed && judged < cases) print "ok - " guest ": " name[++judged]
             while (judged++ < cases) print "not ok - " guest ": " name[judged] " (no verdict)"
         }' "$VM/$1.cases" "$TMP/said" >"$TMP/verdicts"
     pass_on
@@ -214,20 +218,27 @@ guest()
 
 pair()
 {
-    local name=$1 i AGAIN=${3:-}
+    AGAIN=${3:-} together 2 "$1" "$2"
+}
+
+together()
+{
+    local count=$1 name=$2 i AGAIN=${AGAIN:-} names=() lists=()
     need "$SO" "$BUILD/tidepool" "$BUILD/tests/prog_region"
     tests/vm/build backports >"$TMP/built" 2>&1 || cannot "$name" "$TMP/built" $?
-    for i in 0 1; do
+    for ((i = 0; i < count; i++)); do
         echo "judge $name.$i.cases" >"$TMP/list.$i"
+        names+=("$name.$i")
+        lists+=("$TMP/list.$i")
     done
-    if ! come_up "$2" backports "$name.0 $name.1" "$TMP/list.0" "$TMP/list.1"; then
+    if ! come_up "$3" backports "${names[*]}" "${lists[@]}"; then
         bad "$name: the guests did not come up" "$TMP/log"
         return
     fi
     awk -v out="$TMP/log." '$1 == "@@guest" { file = out $2; next } { print >file }' "$TMP/log"
-    for i in 0 1; do
+    for ((i = 0; i < count; i++)); do
         mv "$TMP/log.$i" "$TMP/log"
         verdicts "$name.$i"
-        grep -q '^@@exit' "$TMP/log" || bad "$name.$i: the guest died" "$TMP/log"
+        grep -qE '^@@(exit|killed)' "$TMP/log" || bad "$name.$i: the guest died" "$TMP/log"
     done
 }

@@ -8,16 +8,20 @@
 #include "log_case.h"
 #include "log_history.h"
 
-enum { LOG_RUN_PRODUCERS = 8, LOG_RUN_READERS = 4 };
+enum { LOG_RUN_PRODUCERS = 8, LOG_RUN_READERS = 6, LOG_RUN_BROKERS = 3 };
 
 struct log_run {
     struct tide_logmap map;
     struct log_history *history;
-    void (*wait)(void);     /* lets others go on */
-    _Atomic int producing;  /* producers that have not ended */
-    _Atomic int sequencing; /* sequencers that have not ended */
-    uint32_t most;          /* bytes of a batch */
+    struct log_history *apart[LOG_RUN_BROKERS]; /* level 0: of the brokers from 1 on */
+    void (*wait)(void);                         /* lets others go on */
+    _Atomic int producing;                      /* producers that have not ended */
+    _Atomic int sequencing;                     /* sequencers that have not ended */
+    uint32_t most;                              /* bytes of a batch */
     bool aborts, resends, reopens;
+    uint64_t expires;          /* sessions that expect one below may be ended by time; 0: none is */
+    uint32_t expired;          /* so many were */
+    _Atomic uint32_t detached; /* readers */
 };
 
 struct log_producer {
@@ -34,6 +38,12 @@ struct log_reader {
     uint64_t random;
 };
 
+/* At level 0 each broker has an order of its own. */
+static inline struct log_history *log_run_history(const struct log_run *run, uint32_t broker)
+{
+    return run->map.level == 0 && broker != 0 ? run->apart[broker] : run->history;
+}
+
 /* ---- producers ---------------------------------------------------------------------------- */
 
 static inline unsigned char log_run_byte(uint64_t ref, uint32_t i)
@@ -41,7 +51,7 @@ static inline unsigned char log_run_byte(uint64_t ref, uint32_t i)
     return (unsigned char)(ref * 5 + i);
 }
 
-static inline void log_run_answer(struct log_run *run, uint64_t ref,
+static inline void log_run_answer(struct log_run *run, uint32_t broker, uint64_t ref,
                                   const struct tide_broker_result *result)
 {
     struct log_event event = {.kind = LOG_NOTHING, .ref = ref};
@@ -59,7 +69,7 @@ static inline void log_run_answer(struct log_run *run, uint64_t ref,
         event.kind = LOG_TAKEN;
     }
     if (event.kind != LOG_NOTHING)
-        log_note(run->history, event);
+        log_note(log_run_history(run, broker), event);
 }
 
 /* It is worth noting an attempt. */
@@ -85,7 +95,7 @@ static inline bool log_run_send(struct log_producer *self, struct tide_broker_re
                               .number = broker->next};
     if (!log_run_fits(broker, to, size))
         return false;
-    uint64_t ref = log_note(run->history, event);
+    uint64_t ref = log_note(log_run_history(run, to), event);
     if (!tide_broker_claim(broker, to, size))
         return false;
     if (run->aborts && draw % 16 == 0) {
@@ -96,7 +106,7 @@ static inline bool log_run_send(struct log_producer *self, struct tide_broker_re
     for (uint32_t i = 8; i < size; i++)
         broker->claim.payload[i] = log_run_byte(ref, i);
     tide_broker_commit(broker, event.count, size, result);
-    log_run_answer(run, ref, result);
+    log_run_answer(run, to, ref, result);
     return true;
 }
 
@@ -119,6 +129,28 @@ static inline bool log_run_may_send(const struct log_producer *self)
            self->broker.next < tide_session_expected(map, self->broker.client) + map->window;
 }
 
+/* The next but one before the next one: it waits for that, perhaps until the session is ended.
+ * True: that is so, and it was opened anew. */
+static inline bool log_run_hurry(struct log_producer *self, uint64_t draw)
+{
+    struct tide_broker *broker = &self->broker;
+    struct tide_broker_result result;
+    if (self->run->expires == 0 || self->step != 1)
+        return false;
+    if (!tide_session_is_current(broker->map, broker->client, broker->epoch)) {
+        log_run_reopen(self);
+        return true;
+    }
+    uint64_t number = broker->next;
+    if (draw % 8 == 3 && number + 1 < self->end) {
+        broker->next = number + 1;
+        if (log_run_may_send(self))
+            log_run_send(self, &result);
+        broker->next = number;
+    }
+    return false;
+}
+
 static inline void log_run_produce(void *argument)
 {
     struct log_producer *self = argument;
@@ -131,6 +163,8 @@ static inline void log_run_produce(void *argument)
             log_run_reopen(self);
             continue;
         }
+        if (log_run_hurry(self, draw))
+            continue;
         if (run->resends && draw % 8 == 1 && number > self->first) {
             self->broker.next = number - self->step; /* once more, perhaps elsewhere */
             log_run_send(self, &result);
@@ -179,6 +213,21 @@ static inline void log_run_observe(void *argument)
     }
 }
 
+/* A lease is over at any moment. */
+static inline void log_run_expire(void *argument)
+{
+    struct log_run *run = argument;
+    for (uint32_t i = 0; !log_run_is_over(run); i++) {
+        uint32_t client = i % 2, epoch = tide_session_epoch(&run->map, client);
+        uint64_t expected = tide_session_expected(&run->map, client);
+        run->wait();
+        if (expected < run->expires && epoch < LOG_EPOCHS / 2)
+            run->expired += tide_session_expire(&run->map, client, epoch, expected);
+        for (int k = 0; k < 3; k++)
+            run->wait();
+    }
+}
+
 static inline void log_run_trim(void *argument)
 {
     struct log_run *run = argument;
@@ -192,6 +241,13 @@ static inline void log_run_trim(void *argument)
 
 /* ---- readers -------------------------------------------------------------------------------- */
 
+/* What it has in hand may be overwritten. */
+static inline bool log_run_is_detached(const struct log_reader *self)
+{
+    return self->sub.policy == TIDE_LAYOUT_DETACH &&
+           tide_coh_get(self->run->map.coh, &self->sub.entry->fate) != 0;
+}
+
 static inline void log_run_note_read(const struct log_reader *self,
                                      const struct tide_sub_batch *batch)
 {
@@ -201,33 +257,44 @@ static inline void log_run_note_read(const struct log_reader *self,
         memcpy(&ref, batch->data, sizeof ref);
     for (uint32_t i = 8; i < batch->size && whole; i++)
         whole = batch->data[i] == log_run_byte(ref, i);
-    log_note(self->run->history, (struct log_event){.kind = LOG_READ,
-                                                    .who = self->who,
-                                                    .client = (uint8_t)batch->client,
-                                                    .broker = (uint8_t)batch->broker,
-                                                    .whole = whole,
-                                                    .count = batch->count,
-                                                    .number = batch->number,
-                                                    .position = batch->position,
-                                                    .base = batch->base,
-                                                    .ref = ref});
+    if (log_run_is_detached(self))
+        return;
+    log_note(log_run_history(self->run, self->sub.broker),
+             (struct log_event){.kind = LOG_READ,
+                                .who = self->who,
+                                .client = (uint8_t)batch->client,
+                                .broker = (uint8_t)batch->broker,
+                                .whole = whole,
+                                .count = batch->count,
+                                .number = batch->number,
+                                .position = batch->position,
+                                .base = batch->base,
+                                .ref = ref});
 }
 
 static inline void log_run_read(void *argument)
 {
     struct log_reader *self = argument;
+    struct log_history *history = log_run_history(self->run, self->sub.broker);
     struct tide_sub_batch batch[4];
     for (bool last = false;;) {
         int got = tide_sub_poll(&self->sub, batch, 1 + (int)(unit_random(&self->random) % 4));
         for (int i = 0; i < got; i++)
             log_run_note_read(self, &batch[i]);
+        if (got == -EPIPE && self->sub.policy == TIDE_LAYOUT_DETACH) {
+            atomic_fetch_add(&self->run->detached, 1);
+            return;
+        }
         if (got == -EOVERFLOW)
-            log_note(self->run->history, (struct log_event){.kind = LOG_GAP,
-                                                            .who = self->who,
-                                                            .base = self->sub.gap_from,
-                                                            .position = self->sub.gap_to});
+            log_note(history, (struct log_event){.kind = LOG_GAP,
+                                                 .who = self->who,
+                                                 .base = self->sub.gap_from,
+                                                 .position = self->sub.gap_to});
         else
             UNIT_HOLD(got >= 0, "reading: %d", got);
+        /* Who may be detached is slow. */
+        for (int i = 0; self->sub.policy == TIDE_LAYOUT_DETACH && i < 20; i++)
+            self->run->wait();
         if (got != 0)
             continue;
         if (last)
@@ -235,7 +302,7 @@ static inline void log_run_read(void *argument)
         last = log_run_is_over(self->run);
         self->run->wait();
     }
-    log_note(self->run->history,
+    log_note(history,
              (struct log_event){.kind = LOG_END, .who = self->who, .position = self->sub.next});
 }
 
@@ -260,17 +327,21 @@ static inline void log_run_check_empty(struct log_run *run)
 static inline void log_run_check(struct log_run *run, uint64_t seed)
 {
     struct log_history *history = run->history;
-    if (run->map.level == 0) {
+    const char *broken = NULL;
+    for (uint32_t i = 0; run->map.level == 0 && i < run->map.brokers; i++) {
+        history = log_run_history(run, i);
         history->first = run->map.first + 1;
-        history->taken = tide_ring_head(&run->map, 0).slot;
-    } else {
+        history->taken = tide_ring_head(&run->map, i).slot;
+        broken = broken != NULL ? broken : log_check(history);
+    }
+    if (run->map.level != 0) {
         struct tide_order_place head = tide_order_head(&run->map);
         history->first = run->map.first;
         history->taken = head.place;
         history->messages = head.base;
         ck_assert_uint_eq(tide_order_frontier(&run->map, UINT64_MAX), head.place);
+        broken = log_check(history);
     }
-    const char *broken = log_check(history);
     UNIT_HOLD(broken == NULL, "seed %llu breaks %s", (unsigned long long)seed, broken);
 }
 

@@ -22,6 +22,7 @@ static inline struct tide_log_options logref_options(unsigned level)
 {
     struct tide_log_options options = TIDE_LOG_OPTIONS;
     options.level = level;
+    options.lease = TIDE_LOG_NO_LEASE; /* who is slow, or stopped, is not to be told so */
     options.brokers = 2;
     options.slots = level == 4 ? 64 : 16; /* early batches may take an eighth */
     options.payload = 64 << 10;

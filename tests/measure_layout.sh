@@ -23,7 +23,9 @@ test_table()
 {
     local name
     for name in tide_page tide_pages tide_heap tide_cache tide_magazine tide_outbox tide_batch \
-        tide_window; do
+        tide_window tide_logroom \
+        tide_layout_{head,member,bell,broker,producer,reader,session,slot,entry} \
+        tide_lanes_{head,session,reader,node,lane,slot,entry}; do
         if grep -q "^struct $name " "$TABLE"; then
             ok "the table has struct $name"
         else
@@ -61,6 +63,15 @@ test_planted()
     planted 'a member that pushes a magazine over its line is found' magazine.h \
         's/^    uint8_t headed;/    uint8_t headed; uint64_t more;/;/_Static_assert/d' \
         'MISMATCH tide_magazine.more: at byte 64, not in the table'
+    planted 'a word of the log moved to the line of another writer is found' layout.h \
+        '/_Static_assert/d;/^    uint64_t pad4\[15\];/d' \
+        'MISMATCH tide_layout_head.committed: shares bytes 256\.\.383 with the group taken!'
+    planted 'what detaches a reader beside its cursor is found' layout.h \
+        '/_Static_assert/d;s/^    uint64_t pad0\[10\];/    uint64_t pad0[2];/' \
+        'MISMATCH tide_layout_reader.fate: shares bytes 0\.\.127 with the group own!'
+    planted 'a client and the sequencer on one line are found' lanes.h \
+        '/_Static_assert/d;/^struct tide_lanes_session/,/^}/s/pad0\[15\]/pad0[3]/' \
+        'MISMATCH tide_lanes_session.epoch: shares bytes 0\.\.127 with the group asked!'
 }
 
 # changed NAME SED PATTERN: the library against a changed table.
@@ -81,6 +92,8 @@ test_changed()
         'tide_batch: 512 bytes, the table says 576'
     changed 'another writer of one line' 's/^\( *used .*\)lock/\1thread/' \
         'tide_page.used: written by thread, others of the group free! by lock'
+    changed 'another writer of a line of the log' 's/^\( *trimmed_base .*\)trimmer$/\1places/' \
+        'tide_layout_head.trimmed_base: written by places, others of the group trimmed! by trimmer'
     changed 'a weaker alignment than declared' 's/^\(struct tide_window 128 aligned\) 64/\1 128/' \
         'tide_window: the compiler aligns it to 64, the table says 128'
     changed 'a member nobody declared' '/^    inbox_bytes/d' 'tide_pages.inbox_bytes: at byte 8968'

@@ -108,7 +108,7 @@ END
     classes_of >"$TMP/all"
     classes_of "${sizes[@]}" >"$TMP/benched"
     judge 'the library has classes of three tiers' \
-        test "$(cut -d' ' -f1 "$TMP/all" | uniq -c | awk '$1 > 30' | wc -l)" = 3
+        test "$(cut -d' ' -f1 "$TMP/all" | uniq -c | awk '$1 > 10' | wc -l)" = 3
     same 'a pair for each class' "$(<"$TMP/all")" "$(<"$TMP/benched")"
 }
 

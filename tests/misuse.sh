@@ -16,7 +16,7 @@ set -u
 . "$(dirname "$0")/lib_prog.sh"
 
 WORDS=${1:-}
-declare -A BYTES=([tiny]=200 [mid]=5000 [large]=200000 [huge]=67108864)
+declare -A BYTES=([tiny]=200 [mid]=5000 [large]=140000 [huge]=67108864)
 need "$SO" "$PROGS/prog_misuse" "$PROGS/prog_corrupt"
 
 DOUBLE='double free: ADDR in free: tier=TIER size=SIZE'

@@ -81,9 +81,10 @@ void *malloc(size_t size)
     }
     if (now("crash") && getpid() != parent)
         abort();
-    if (now("align") && size > 100)
-        return (char *)tide_malloc(size + 64) + 8;
-    char *block = tide_malloc(size);
+    bool askew = now("align") && size > 100 && size < PTRDIFF_MAX;
+    char *block = tide_malloc(askew ? size + 64 : size);
+    if (askew && block)
+        return block + 8;
     return keeps_victim && block && size > 100 && size < 30000 ? pass_victim(block, size) : block;
 }
 
@@ -117,7 +118,7 @@ void *realloc(void *block, size_t size)
     if (now("lose") && block && size > 100) {
         size_t old = tide_malloc_usable_size(block);
         void *moved = tide_malloc(size);
-        return memcpy(moved, block, (old < size ? old : size) - 1);
+        return moved ? memcpy(moved, block, (old < size ? old : size) - 1) : NULL;
     }
     return tide_realloc(block, size);
 }

@@ -12,6 +12,8 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE 1
 #endif
+#include "unit_base.h"
+
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -35,6 +37,7 @@
 #include "box/heap.h"
 #include "box/mid.h"
 #include "box/segment.h"
+#include "box/tiny.h"
 
 #define UNUSED __attribute__((unused))
 
@@ -99,6 +102,7 @@ UNUSED static struct ending run_apart(void (*act)(void *), void *arg)
     ck_assert_int_eq(waitpid(pid, &end.status, 0), pid);
     ssize_t got = pread(said, end.said, sizeof end.said - 1, 0);
     end.said[got > 0 ? got : 0] = '\0';
+    unit_own_words(end.said);
     close(said);
     return end;
 }
@@ -324,6 +328,14 @@ UNUSED static unsigned take_blocks(struct tide_pages *pages, enum tide_kind kind
     return got;
 }
 
+/* The same as often as it takes to get `want` blocks. */
+UNUSED static void take_many(struct tide_pages *pages, enum tide_kind kind, unsigned cls,
+                             void **out, unsigned want)
+{
+    for (unsigned got = 0; got < want;)
+        got += take_blocks(pages, kind, cls, out + got, want - got, NULL);
+}
+
 /* As free does it: a free block of Tiny has its mark. */
 UNUSED static void give_blocks(struct tide_pages *pages, void *const *blocks, unsigned count)
 {
@@ -335,6 +347,23 @@ UNUSED static void give_blocks(struct tide_pages *pages, void *const *blocks, un
     tide_lock_take(&pages->lock);
     tide_page_flush(pages, blocks, count, "free");
     tide_lock_drop(&pages->lock);
+}
+
+/* As a thread does it that frees a block of somebody else: the word of Mid says so, the first
+ * word of Tiny does. */
+UNUSED static void put_remote(struct tide_outbox *box, void *p)
+{
+    const struct tide_window *window = tide_pagemap_find((uintptr_t)p);
+    const struct tide_page *page = page_of(p);
+    if (page->kind == TIDE_KIND_MID) {
+        tide_mid_set_live(window, p, atomic_load(&page->owner), page->cls);
+        tide_mid_set_freed(window, p, TIDE_MID_REMOTE);
+    }
+    if (page->kind == TIDE_KIND_TINY) {
+        tide_tiny_set_mark(p);
+        tide_tiny_set_coming(p);
+    }
+    tide_remote_put(box, page, p);
 }
 
 /* --- the runner --------------------------------------------------------------------- */

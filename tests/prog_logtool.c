@@ -13,8 +13,11 @@
  *                                        left all is in order
  *   prog_logtool REGION lend READY GO    appends three batches, and two blocks of a heap on the
  *                                        region by reference; waits, and trims all
+ *   prog_logtool REGION expelled READY GO  appends five batches, has a gating reader,
+ *                                        and waits; with GO it must have been expelled
  *   prog_logtool REGION die              claims room, and is killed before it commits
  *   prog_logtool REGION remove           removes the log from the region
+ *   prog_logtool REGION lanes            the same, and makes one in lanes there, of two batches
  *   prog_logtool memfd new READY GO      makes a region in a memfd, and a log of five batches;
  *                                        READY has its name for others; waits for GO
  *
@@ -23,6 +26,7 @@
 #define _GNU_SOURCE 1
 #include <tidepool/log.h>
 
+#include <errno.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -149,6 +153,23 @@ static void hold(const char *ready, const char *go)
     MUST(tide_log_reader_close(gating) == 0 && tide_log_reader_close(skipping) == 0);
 }
 
+/* With GO, this process must have been expelled. */
+static void be_expelled(const char *ready, const char *go)
+{
+    tide_log_reader_t *reader;
+    struct tide_log_batch batch;
+    fill(5);
+    MUST(tide_log_reader_open(&reader, the_log, NULL) == 0);
+    make_file(ready);
+    wait_for(go);
+    MUST(append(5) == -ESTALE);
+    MUST(tide_log_read(reader, &batch, 1, TIDE_LOG_TRY) == -ESTALE);
+    tide_log_reader_close(reader);
+    tide_log_client_close(client);
+    MUST(tide_log_close(the_log) == 0 && tide_region_close(region) == 0);
+    exit(0);
+}
+
 /* The log keeps what is recent: appending never ends. */
 static void stream(const char *ready, const char *go)
 {
@@ -203,6 +224,25 @@ static void make_new(const char *ready, const char *go)
     wait_for(go);
 }
 
+static void make_lanes(const char *name)
+{
+    struct tide_log_options o = {.level = 5,
+                                 .slots = 16,
+                                 .payload = 4096,
+                                 .clients = 2,
+                                 .nodes = 2,
+                                 .readers = 2,
+                                 .sequencing = TIDE_LOG_STEPPED,
+                                 .coherence = TIDE_LOG_NONCOHERENT};
+    MUST(tide_region_open(&region, name, 0, NULL) == 0 && tide_log_remove(region) == 0);
+    MUST(tide_log_create_on(&the_log, region, &o) == 0);
+    MUST(tide_log_client_open(&client, the_log, NULL) == 0);
+    for (int i = 0; i < 2; i++)
+        MUST(tide_log_append(client, 0, "lane", 4, TIDE_LOG_TRY, NULL) == 0);
+    MUST(tide_log_client_close(client) == 0);
+    MUST(tide_log_close(the_log) == 0 && tide_region_close(region) == 0);
+}
+
 int main(int argc, char **argv)
 {
     const char *what = argc > 2 ? argv[2] : "";
@@ -213,6 +253,10 @@ int main(int argc, char **argv)
         MUST(tide_log_remove(region) == 0 && tide_region_close(region) == 0);
         return 0;
     }
+    if (strcmp(what, "lanes") == 0) {
+        make_lanes(argv[1]);
+        return 0;
+    }
     if (strcmp(argv[1], "memfd") != 0)
         open_all(argv[1]);
     if (strcmp(what, "new") == 0 && argc == 5)
@@ -221,6 +265,8 @@ int main(int argc, char **argv)
         fill((unsigned)atoi(argv[3]));
     else if (strcmp(what, "hold") == 0 && argc == 5)
         hold(argv[3], argv[4]);
+    else if (strcmp(what, "expelled") == 0 && argc == 5)
+        be_expelled(argv[3], argv[4]);
     else if (strcmp(what, "stream") == 0 && argc == 5)
         stream(argv[3], argv[4]);
     else if (strcmp(what, "lend") == 0 && argc == 5)

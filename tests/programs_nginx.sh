@@ -144,6 +144,22 @@ quit()
     fi
 }
 
+# settled: nobody is being served any more. A client that left in the middle of a request is
+# still that to a worker for a moment, and the master takes the Unix socket away when it quits.
+settled()
+{
+    local i port
+    port=$(printf ':%04X' "$PORT")
+    for ((i = 0; i < 300; i++)); do
+        ! awk -v port="$port" 'index($2, port) && $4 != "0A" && $4 != "06"' /proc/net/tcp |
+            grep -q . &&
+            ! awk -v path="$TMP/run/far" '$8 == path && $6 != "01"' /proc/net/unix |
+            grep -q . && return
+        sleep 0.1
+    done
+    bad 'all clients were served in the end' /proc/net/tcp "$TMP/log"
+}
+
 # bodies NAME [FILE]: every path, as it is and compressed, has the bytes of its file. Notes
 # heads and sums in FILE.
 bodies()
@@ -236,6 +252,7 @@ load()
     bodies 'bodies equal the files after the reload'
     wait "$wrk"
     judge_load
+    settled
 }
 
 # Of the master and four workers.

@@ -260,7 +260,7 @@ fi
 
 proof 'initdb took blocks' initdb 10000 1 '*/initdb'
 proof 'the servers that initdb started took blocks' initdb 1000 1 '*/postgres'
-proof 'every process of the server took blocks' server 1000 5 '*/postgres'
+proof 'every process of the server took blocks' server 1000 1 '*/postgres'
 judge_backends
 proof 'pgbench took blocks' long 1000 1
 

@@ -416,6 +416,7 @@ static void open_log(void)
         .window = 8 + (unsigned)(draw / 64 % 57),
         .sequencing = way->poller != NOBODY && way->level != 0,
         .sessions = way->sessions,
+        .lease = TIDE_LOG_NO_LEASE, /* a thread may be kept from running */
         .checksum = draw / 32 % 2,
         .slots = slots[draw % 4],
         .payload = 64 * (7001 + draw / 4096 % 4000),

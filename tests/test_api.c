@@ -83,6 +83,25 @@ START_TEST(realloc_of_a_mapping_is_a_remap)
 }
 END_TEST
 
+/* Who begins with realloc, and what is a mapping already, grows in the room of a freed block. */
+START_TEST(realloc_of_nothing_begins_with_room)
+{
+    size_t size = 100 * KIB;
+    char *freed = tide_malloc(16 * MIB);
+    tide_free(freed);
+    ck_assert_ptr_ne(tide_malloc(size), freed);
+    char *p = tide_realloc(NULL, size);
+    ck_assert_ptr_eq(p, freed);
+    for (; size < 8 * MIB; size *= 2) {
+        memset(p, 1, size);
+        ck_assert_ptr_eq(tide_realloc(p, 2 * size), p);
+        ck_assert(is_filled(p, 1, size));
+    }
+    ck_assert_ptr_ne(tide_realloc(NULL, size), p);
+    tide_free(p);
+}
+END_TEST
+
 START_TEST(failed_realloc_leaves_the_block)
 {
     static const size_t sizes[] = {100, 5000, 50000, 5000000};
@@ -388,6 +407,7 @@ int main(void)
     tcase_add_test(group, realloc_stays_while_the_block_fits);
     tcase_add_test(group, realloc_crosses_all_tiers_and_keeps_the_contents);
     tcase_add_test(group, realloc_of_a_mapping_is_a_remap);
+    tcase_add_test(group, realloc_of_nothing_begins_with_room);
     tcase_add_test(group, failed_realloc_leaves_the_block);
     tcase_add_test(group, misuse_that_is_tolerated_gives_an_error);
     tcase_add_test(group, calloc_zeroes_used_memory_and_refuses_overflow);

@@ -5,6 +5,7 @@
 
 #include "audit_case.h"
 
+#include "box/door.h"
 #include "box/mend.h"
 
 /* --- findings ---------------------------------------------------------------------- */
@@ -146,6 +147,7 @@ static const struct damage damages[] = {
     {"head-lock", HEAD_OF(trimmer, SET, 2)},
     {"head-lock", 5, HEAD, 0, IN(head, trimmer), 8, SET, 1, true, false},
     {"head-lock", 4, SESSION, 0, IN(session, door), 8, SET, 1, true, false},
+    {"head-lock", 4, SESSION, 0, IN(session, door), 8, SET, TIDE_DOOR_KEPT | 3, true, false},
     {"head-lock", 5, BROKER, 0, IN(broker, scanner), 8, SET, 1, true, true},
     {"entry-base", HEAD_OF(taken, ADD, 1)},
     {"entry-base", HEAD_OF(trimmed_base, ADD, 1)},

@@ -135,46 +135,121 @@ END_TEST
 
 /* ---- records ---- */
 
-static void check_record(unsigned kind, const char *text)
+static const char one[] = "$1\r\na\r\n$1\r\nb\r\n", other[] = "$1\r\na\r\n$0\r\n\r\n";
+
+/* A record with entries of these two kinds; its size. */
+static size_t write_record(char *bytes, unsigned kind, unsigned count)
 {
-    char bytes[256];
     struct record record = {.kind = kind,
-                            .id = {5, 6},
+                            .count = count,
+                            .number = 6,
+                            .seq = 77,
                             .floor = {8, 9},
                             .key = "name",
-                            .key_size = 4,
-                            .text = text,
-                            .text_size = (uint32_t)strlen(text),
-                            .strings = 2};
-    struct record again;
-    size_t size = record_size(&record);
-    ck_assert_uint_le(size, sizeof bytes);
-    memcpy(record_write(bytes, &record), text, strlen(text));
-    ck_assert(record_read(&again, bytes, size, 5, 6));
-    ck_assert(again.kind == kind && again.id.ms == 5 && again.id.seq == 6 && again.strings == 2);
-    ck_assert(again.floor.seq == ((kind & RECORD_FLOOR) != 0 ? 9 : 0));
-    ck_assert(again.key_size == 4 && memcmp(again.key, "name", 4) == 0);
-    ck_assert(again.text_size == strlen(text) && memcmp(again.text, text, strlen(text)) == 0);
-    for (size_t cut = 0; cut < size - strlen(text); cut++)
-        ck_assert_msg(!record_read(&again, bytes, cut, 5, 6), "%zu bytes are a record", cut);
+                            .key_size = 4};
+    char *at = record_write(bytes, &record), *first = at + 2;
+    ck_assert_uint_eq(record_head(&record), (size_t)(at - bytes));
+    for (unsigned i = 0; i < count; i++) {
+        const char *text = i % 2 == 0 ? one : other;
+        struct record_entry entry = {
+            {5, i == 2 ? 300 : 6 + i}, text, i > 0 ? first : NULL, (uint32_t)strlen(text), 2};
+        at = record_put(at, &entry, (struct sid){5, 6 + i});
+    }
+    return (size_t)(at - bytes);
 }
 
 START_TEST(test_records_come_back)
 {
-    for (unsigned kind = RECORD_ENTRY; kind <= RECORD_DROP; kind++) {
-        check_record(kind, "$1\r\na\r\n$1\r\nb\r\n");
-        check_record(kind | RECORD_FLOOR, "");
+    char bytes[256];
+    struct record record;
+    for (unsigned kind = RECORD_TRIM; kind <= RECORD_RUN; kind++)
+        for (unsigned floor = 0; floor <= RECORD_FLOOR; floor += RECORD_FLOOR) {
+            size_t size = write_record(bytes, kind | floor, kind == RECORD_RUN);
+            ck_assert(record_read(&record, bytes, size, 5));
+            ck_assert(record.kind == (kind | floor) && record.ms == 5 && record.number == 6);
+            ck_assert_uint_eq(record.seq, kind == RECORD_TRIM ? 77 : 0);
+            ck_assert_uint_eq(record.floor.seq, floor != 0 ? 9 : 0);
+            ck_assert(record.key_size == 4 && memcmp(record.key, "name", 4) == 0);
+            for (size_t cut = 0; cut < size - record.size; cut++)
+                ck_assert_msg(!record_read(&record, bytes, cut, 5), "%zu bytes are one", cut);
+        }
+    for (unsigned kind = 0; kind < 256; kind++) {
+        unsigned plain = kind & ~(unsigned)RECORD_FLOOR;
+        write_record(bytes, RECORD_DROP | RECORD_FLOOR, 0);
+        bytes[0] = (char)kind;
+        ck_assert_int_eq(record_read(&record, bytes, 200, 5),
+                         plain == RECORD_TRIM || plain == RECORD_DROP);
     }
-    struct record again;
-    ck_assert(!record_read(&again, "\0\0\0\0\0\0\0\0", 8, 0, 0));
-    ck_assert(!record_read(&again, "\5\0\0\0\0\0\0\0", 8, 0, 0));
-    ck_assert(!record_read(&again, "\1\1\0\0\0\0\0\0", 8, 0, 0));
+    bytes[0] = RECORD_DROP;
+    bytes[1] = 1;
+    ck_assert(!record_read(&record, bytes, 200, 5));
+}
+END_TEST
+
+START_TEST(test_entries_of_a_record)
+{
+    char bytes[256];
+    struct record record;
+    struct record_at at = {.from = 0};
+    struct record_entry entry;
+    struct sid first, last;
+    size_t size = write_record(bytes, RECORD_RUN, 2);
+    ck_assert_uint_eq(size, 16 + 4 + 2 + strlen(one) + 1 + strlen(other) - 7);
+    ck_assert(record_read(&record, bytes, size, 5));
+    ck_assert(record_check(&record, &first, &last));
+    ck_assert(first.ms == 5 && first.seq == 6 && last.ms == 5 && last.seq == 7);
+    ck_assert(record_next(&record, &at, &entry) && entry.names == NULL && entry.strings == 2);
+    ck_assert(entry.size == strlen(one) && memcmp(entry.text, one, entry.size) == 0);
+    ck_assert(record_next(&record, &at, &entry) && entry.strings == 2);
+    ck_assert(entry.size == strlen(other) - 7 && memcmp(entry.text, other + 7, entry.size) == 0);
+    ck_assert_int_eq(memcmp(entry.names, one, 7), 0);
+    ck_assert(!record_next(&record, &at, &entry));
+    /* Cut anywhere, it is none. */
+    for (size_t cut = record_head(&record); cut < size; cut++)
+        ck_assert_msg(!record_read(&record, bytes, cut, 5) || !record_check(&record, &first, &last),
+                      "%zu bytes are one", cut);
+}
+END_TEST
+
+START_TEST(test_entries_with_ids_of_their_own)
+{
+    char bytes[256];
+    struct record record;
+    struct sid first, last;
+    size_t size = write_record(bytes, RECORD_RUN, 3);
+    ck_assert(record_read(&record, bytes, size, 5) && record_check(&record, &first, &last));
+    ck_assert(last.ms == 5 && last.seq == 300);
+    size = write_record(bytes, RECORD_RUN, 4); /* of the last two the ids fall */
+    ck_assert(record_read(&record, bytes, size, 5) && !record_check(&record, &first, &last));
+}
+END_TEST
+
+/* Whatever stands there, nothing behind it is looked at, and what is whole is told apart. */
+START_TEST(test_noise_is_no_record)
+{
+    uint64_t state = 3;
+    for (int i = 0; i < 20000; i++) {
+        struct record record;
+        struct sid first, last;
+        char whole[256];
+        size_t size = write_record(whole, RECORD_RUN, 3);
+        char *bytes = malloc(size);
+        memcpy(bytes, whole, size);
+        for (unsigned j = 0; j < 2; j++)
+            bytes[next_random(&state) % size] = (char)next_random(&state);
+        if (record_read(&record, bytes, size, 5) && record_check(&record, &first, &last))
+            ck_assert_int_lt(sid_compare(first, last), 1);
+        free(bytes);
+    }
 }
 END_TEST
 
 int main(void)
 {
-    const TTest *const tests[] = {test_says_what_a_plain_array_says, test_an_entry_takes_little,
-                                  test_a_short_stream_stays_small, test_records_come_back, NULL};
+    const TTest *const tests[] = {
+        test_says_what_a_plain_array_says, test_an_entry_takes_little,
+        test_a_short_stream_stays_small,   test_records_come_back,
+        test_entries_of_a_record,          test_entries_with_ids_of_their_own,
+        test_noise_is_no_record,           NULL};
     return unit_main("broker_index", tests);
 }

@@ -28,7 +28,7 @@ static const char *words(const char *data)
     size_t len = 0;
     for (uint32_t i = 0; i < args.count; i++)
         len += (size_t)snprintf(text + len, sizeof text - len, "|%.*s", (int)args.arg[i].size,
-                                data + args.arg[i].at);
+                                resp_base(&args, data) + args.arg[i].at);
     text[len] = '\0';
     return text;
 }
@@ -57,6 +57,34 @@ START_TEST(test_takes_a_line_apart)
     ck_assert_int_eq(parse_text("*0\r\n", &used), RESP_REQUEST);
     ck_assert_uint_eq(args.count, 0);
     ck_assert_int_eq(parse_text("*-1\r\n", &used), RESP_REQUEST);
+}
+END_TEST
+
+START_TEST(test_quotes_are_taken_off)
+{
+    static const struct {
+        const char *text, *words;
+    } cases[] = {
+        {"\"a b\" 'c d'\n", "|a b|c d"},
+        {"\"\" ''\r\n", "||"},
+        {"a\"b\" c'd e'\n", "|ab|cd e"},
+        {"\"\\n\\r\\t\\b\\a\\\\\\\"\\q\"\n", "|\n\r\t\b\a\\\"q"},
+        {"\"\\x41\\x7e\\x4\\xg1\\x@1\\x1`\"\n", "|A~x4xg1x@1x1`"},
+        {"'\\n\\'\\x41\"'\n", "|\\n'\\x41\""},
+        {"\"it's\"\n", "|it's"},
+        {"a\\b \\x41\n", "|a\\b|\\x41"},
+        {"\"a\"\v'b'\fc\n", "|a|b|c"},
+        {"a\vb\n", "|a\vb"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        size_t used = 0;
+        ck_assert_msg(parse_text(cases[i].text, &used) == RESP_REQUEST, "case %zu: %s", i, error);
+        ck_assert_uint_eq(used, strlen(cases[i].text));
+        ck_assert_str_eq(words(cases[i].text), cases[i].words);
+    }
+    size_t used = 0;
+    ck_assert_int_eq(parse("a \"\\x00b\" c\n", 13, &used), RESP_REQUEST);
+    ck_assert(args.count == 3 && args.arg[1].size == 2 && args.typed[args.arg[1].at] == '\0');
 }
 END_TEST
 
@@ -100,7 +128,12 @@ START_TEST(test_says_what_is_wrong)
         {"*1\r\n$5000\r\n", "invalid bulk length"},
         {"*2\r\n$4090\r\n", "request is larger than max-message"},
         {"*1\r\n$1\r\nabc", "no line end behind a bulk string"},
-        {"get \"x\"\r\n", "quotes in an inline request"},
+        {"get \"x\r\n", "unbalanced quotes in request"},
+        {"get 'x\r\n", "unbalanced quotes in request"},
+        {"get \"x\"y\r\n", "unbalanced quotes in request"},
+        {"get 'x''y'\r\n", "unbalanced quotes in request"},
+        {"get 'x\\'\r\n", "unbalanced quotes in request"},
+        {"get \"x\\\"\r\n", "unbalanced quotes in request"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         char want[RESP_ERROR_MAX];
@@ -133,7 +166,7 @@ END_TEST
 START_TEST(test_announced_arguments_take_no_memory)
 {
     size_t used;
-    args = (struct resp_args){NULL, 0, 0, false};
+    resp_free(&args);
     ck_assert_int_eq(parse_text("*1048576\r\n$1\r\na\r\n$1", &used), RESP_MORE);
     ck_assert_uint_le(args.room, 64);
 }
@@ -212,6 +245,7 @@ int main(void)
 {
     const TTest *const tests[] = {test_takes_an_array_apart,
                                   test_takes_a_line_apart,
+                                  test_quotes_are_taken_off,
                                   test_a_request_may_come_in_any_parts,
                                   test_says_what_is_wrong,
                                   test_a_request_has_a_largest_size,

@@ -1,73 +1,6 @@
 /* test_broker_streams.c - tidepool-broker: streams over a log, against a model; what the log
  * gives up; and all of it again from the log alone. */
-#define _GNU_SOURCE 1
-#include "unit_base.h"
-
-#include "../tools/tidepool-broker/index.c"
-#include "../tools/tidepool-broker/record.c"
-#include "../tools/tidepool-broker/sid.c"
-#include "../tools/tidepool-broker/store.c"
-#include "../tools/tidepool-broker/streams.c"
-
-#include "../tools/tidepool-broker/clean.c"
-#include "../tools/tidepool-broker/load.c"
-
-static char error[256];
-
-static void start(uint64_t payload, uint64_t slots, unsigned level, unsigned brokers)
-{
-    struct store_options options = {.source = "anon",
-                                    .level = level,
-                                    .brokers = brokers,
-                                    .sessions = 4,
-                                    .payload = payload,
-                                    .slots = slots};
-    ck_assert_msg(store_open(&options, error, sizeof error), "%s", error);
-    ck_assert_msg(streams_load(error, sizeof error), "%s", error);
-}
-
-/* One entry whose string is `text`; returns its error. */
-static int add_with(struct add *add, const char *key, const char *text)
-{
-    add->key = key;
-    add->key_size = (uint32_t)strlen(key);
-    add->text = text;
-    add->text_size = (uint32_t)strlen(text);
-    add->strings = 2;
-    streams_add(NULL, add, 1, streams_room(add), 1000);
-    return add->error;
-}
-
-static int add_plain(const char *key, const char *text)
-{
-    return add_with(&(struct add){.how = ADD_AUTO}, key, text);
-}
-
-static struct stream *stream_of(const char *key)
-{
-    struct stream *stream = streams_find(key, strlen(key), false);
-    return stream != NULL && stream->exists ? stream : NULL;
-}
-
-/* The ids and strings of a stream in one text. */
-static const char *shown(const char *key)
-{
-    static char text[1 << 16];
-    struct stream *stream = stream_of(key);
-    struct index_at at;
-    size_t len = 0;
-    text[0] = '\0';
-    if (stream == NULL)
-        return "none";
-    for (bool more = index_from(&stream->index, (struct sid){0, 0}, &at); more;
-         more = index_forward(&stream->index, &at)) {
-        struct entry entry = streams_entry(stream, &at);
-        len += (size_t)snprintf(text + len, sizeof text - len, "%llu-%llu:%.*s ",
-                                (unsigned long long)entry.id.ms, (unsigned long long)entry.id.seq,
-                                (int)entry.size, entry.text);
-    }
-    return text;
-}
+#include "broker_streams.h"
 
 START_TEST(test_ids_tell_the_one_order)
 {
@@ -93,10 +26,10 @@ START_TEST(test_ids_are_checked)
     ck_assert_uint_eq(add.id.seq, 6);
     add = (struct add){.how = ADD_MS, .id = {1999, 0}};
     ck_assert_int_eq(add_with(&add, "s", "x"), ADD_SMALL);
-    /* The clock is behind the last id: one above it. */
+    /* The clock is behind the last id: above it, and its number stays the second half. */
     add = (struct add){.how = ADD_AUTO};
     ck_assert_int_eq(add_with(&add, "s", "z"), 0);
-    ck_assert(add.id.ms == 2000 && add.id.seq == 7);
+    ck_assert(add.id.ms == 2001 && add.id.seq == 2);
     add = (struct add){.how = ADD_ID, .id = SID_MAX};
     ck_assert_int_eq(add_with(&add, "s", "top"), 0);
     ck_assert_int_eq(add_plain("s", "x"), ADD_EXHAUSTED);
@@ -104,7 +37,7 @@ START_TEST(test_ids_are_checked)
     ck_assert_int_eq(add_with(&add, "none", "x"), ADD_MISSING);
     ck_assert_ptr_null(stream_of("none"));
     ck_assert_str_eq(shown("s"),
-                     "2000-5:x 2000-6:y 2000-7:z 18446744073709551615-18446744073709551615:top ");
+                     "2000-5:x 2000-6:y 2001-2:z 18446744073709551615-18446744073709551615:top ");
 }
 END_TEST
 
@@ -128,19 +61,98 @@ START_TEST(test_trims)
 }
 END_TEST
 
-/* About: whole chunks of the index only, and never more than is allowed. */
+/* About: whole runs only, and never more than is allowed. */
 START_TEST(test_trims_about)
 {
     struct trim about = {.kind = TRIM_COUNT, .most = 10, .about = true};
     start(4 << 20, 8192, 5, 1);
-    for (int i = 0; i < 2000; i++)
-        ck_assert_int_eq(add_plain("s", "x"), 0);
-    about.limit = 300;
-    ck_assert_int_eq(streams_trim(stream_of("s"), &about), INDEX_CHUNK);
+    fill("s", 2000, 100);
+    ck_assert_uint_eq(stream_of("s")->index.count, 20);
+    about.limit = 299;
+    ck_assert_int_eq(streams_trim(stream_of("s"), &about), 200);
     about.limit = 0;
-    ck_assert_int_gt(streams_trim(stream_of("s"), &about), 1000);
-    ck_assert_uint_ge(stream_of("s")->index.count, 10);
-    ck_assert_uint_lt(stream_of("s")->index.count, 10 + INDEX_CHUNK);
+    ck_assert_int_eq(streams_trim(stream_of("s"), &about), 1700);
+    ck_assert_uint_eq(stream_of("s")->count, 100);
+    about.most = 99;
+    ck_assert_int_eq(streams_trim(stream_of("s"), &about), 0);
+    about.about = false;
+    ck_assert_int_eq(streams_trim(stream_of("s"), &about), 1);
+    about = (struct trim){.kind = TRIM_FROM, .about = true, .first = {1000, 1950}};
+    ck_assert_int_eq(streams_trim(stream_of("s"), &about), 0);
+    about.about = false;
+    ck_assert_int_eq(streams_trim(stream_of("s"), &about), 49);
+    ck_assert_uint_eq(stream_of("s")->count, 50);
+    ck_assert_int_eq(strncmp(shown("s"), "1000-1950:x ", 12), 0);
+}
+END_TEST
+
+/* Entries that come together are few messages: what a lone one pays they share. */
+START_TEST(test_entries_share_a_batch)
+{
+    start(4 << 20, 8192, 5, 1);
+    fill("s", 10 * RECORD_RUN_MAX, 2 * RECORD_RUN_MAX);
+    ck_assert_uint_eq(store_stat().committed, 5);
+    ck_assert_uint_eq(store_stat().messages, 10);
+    ck_assert_uint_eq(streams_stat().runs, 10);
+    /* $1 x: 7 bytes, a byte in front; the run's share of frame, name and index is less than one. */
+    ck_assert_uint_le(store_used(), 10 * RECORD_RUN_MAX * 9);
+    ck_assert_uint_eq(stream_of("s")->count, 10 * RECORD_RUN_MAX);
+}
+END_TEST
+
+/* Other names, other counts of strings, and ids of their own among the others. */
+START_TEST(test_entries_of_a_run_may_differ)
+{
+    static const char *const text[] = {
+        "$1\r\na\r\n$1\r\n1\r\n", "$1\r\na\r\n$0\r\n\r\n", "$1\r\nb\r\n$1\r\n1\r\n",
+        "$1\r\na\r\n$2\r\n\r\n\r\n$1\r\na\r\n$1\r\n4\r\n", "$1\r\na\r\n$1\r\n5\r\n"};
+    static struct entries_at at;
+    start(1 << 20, 1024, 5, 1);
+    for (unsigned i = 0; i < 5; i++) {
+        struct add add = {.key = "s", .key_size = 1, .text = text[i], .strings = i == 3 ? 4 : 2};
+        add.text_size = (uint32_t)strlen(text[i]);
+        add.how = i == 2 ? ADD_ID : ADD_AUTO;
+        add.id = (struct sid){2000, 7};
+        ck_assert_int_eq(streams_add(NULL, &add, 1000), 0);
+    }
+    ck_assert_int_eq(streams_commit()[0], 0);
+    ck_assert_uint_eq(streams_stat().runs, 1);
+    ck_assert(entries_from(&at, stream_of("s"), (struct sid){0, 0}));
+    for (unsigned i = 0; i < 5; i++) {
+        ck_assert_uint_eq(at.entry.id.ms, i < 2 ? 1000 : i == 2 ? 2000 : 2001);
+        ck_assert_uint_eq(at.entry.strings, i == 3 ? 4 : 2);
+        ck_assert_uint_eq(at.entry.id.seq, i == 2 ? 7 : i);
+        ck_assert_int_eq(at.entry.names != NULL, i == 1 || i == 4);
+        const char *want = at.entry.names != NULL ? text[i] + 7 : text[i];
+        ck_assert_uint_eq(at.entry.size, strlen(want));
+        ck_assert_int_eq(memcmp(at.entry.text, want, at.entry.size), 0);
+        ck_assert(at.entry.names == NULL || memcmp(at.entry.names, text[0], 7) == 0);
+        ck_assert_int_eq(entries_forward(&at), i < 4);
+    }
+}
+END_TEST
+
+/* Seeking and both directions, in runs of which the oldest lacks some entries. */
+START_TEST(test_entries_are_found)
+{
+    static struct entries_at at;
+    start(4 << 20, 8192, 5, 1);
+    fill("s", 1000, 70);
+    streams_commit();
+    struct trim trim = {.kind = TRIM_COUNT, .most = 800};
+    ck_assert_int_eq(streams_trim(stream_of("s"), &trim), 200);
+    const struct stream *stream = stream_of("s");
+    for (uint64_t i = 0; i < 1003; i++) {
+        struct sid id = {1000, i};
+        uint64_t first = i < 200 ? 200 : i, last = i < 1000 ? i : 999;
+        UNIT_HOLD(entries_from(&at, stream, id) == (i < 1000), "from %d", (int)i);
+        UNIT_HOLD(i >= 1000 || at.entry.id.seq == first, "from %d", (int)i);
+        UNIT_HOLD(i >= 999 || (entries_forward(&at) && at.entry.id.seq == first + 1), "%d", (int)i);
+        UNIT_HOLD(entries_upto(&at, stream, id) == (i >= 200), "up to %d", (int)i);
+        UNIT_HOLD(i < 200 || at.entry.id.seq == last, "up to %d", (int)i);
+        UNIT_HOLD(i < 200 || entries_back(&at) == (last > 200), "back from %d", (int)i);
+        UNIT_HOLD(i <= 200 || at.entry.id.seq == last - 1, "back from %d", (int)i);
+    }
 }
 END_TEST
 
@@ -192,7 +204,11 @@ START_TEST(test_idle_streams_do_not_hold_the_log)
         streams_trim(stream_of("empty"), &(struct trim){.kind = TRIM_COUNT, .most = 0}), 1);
     for (int i = 0; i < 20; i++)
         ck_assert_int_eq(add_plain(i % 2 != 0 ? "idle" : "calm", "some string"), 0);
-    snprintf(before, sizeof before, "%s%s", shown("idle"), shown("calm"));
+    /* One of which a run is there in part. */
+    fill("part", 20, 20);
+    ck_assert_int_eq(streams_trim(stream_of("part"), &(struct trim){.kind = TRIM_COUNT, .most = 5}),
+                     15);
+    snprintf(before, sizeof before, "%s%s%s", shown("idle"), shown("calm"), shown("part"));
     for (int i = 0; i < 50000; i++) {
         struct add more = {.how = ADD_AUTO, .trim = {.kind = TRIM_COUNT, .most = 50}};
         UNIT_HOLD(add_with(&more, "busy", "some string") == 0, "refused after %d", i);
@@ -205,13 +221,13 @@ START_TEST(test_idle_streams_do_not_hold_the_log)
     snprintf(slow, sizeof slow, "%s", shown("slow"));
     for (int round = 0; round < 2; round++) {
         char after[4096];
-        snprintf(after, sizeof after, "%s%s", shown("idle"), shown("calm"));
+        snprintf(after, sizeof after, "%s%s%s", shown("idle"), shown("calm"), shown("part"));
         ck_assert_str_eq(after, before);
         ck_assert_str_eq(shown("slow"), slow);
-        ck_assert_uint_eq(stream_of("slow")->index.count, 167);
+        ck_assert_uint_eq(stream_of("slow")->count, 167);
         ck_assert_str_eq(shown("empty"), "");
         ck_assert(stream_of("empty")->last.ms == 5 && stream_of("empty")->last.seq == 5);
-        ck_assert_uint_eq(stream_of("busy")->index.count, 50);
+        ck_assert_uint_eq(stream_of("busy")->count, 50);
         streams_close();
         ck_assert_msg(streams_load(error, sizeof error), "%s", error);
     }
@@ -221,23 +237,44 @@ END_TEST
 /* Several of a batch, some of them refused. */
 START_TEST(test_a_batch_is_in_order)
 {
-    struct add adds[4];
-    size_t room = 0;
     start(1 << 20, 1024, 4, 1);
     for (int i = 0; i < 4; i++) {
-        adds[i] = (struct add){.key = "s", .key_size = 1, .text = &"wxyz"[i], .text_size = 1};
-        adds[i].strings = 2;
-        adds[i].how = i == 1 ? ADD_ID : ADD_AUTO;
-        adds[i].id = (struct sid){1, 1};
-        room += streams_room(&adds[i]);
+        struct add add = {.how = i == 1 ? ADD_ID : ADD_AUTO, .id = {1, 1}};
+        ck_assert_int_eq(gather_with(&add, i == 3 ? "t" : "s", i == 2 ? "y" : "x"),
+                         i == 1 ? ADD_SMALL : 0);
     }
-    tide_log_client_t *client = store_join();
-    ck_assert_ptr_nonnull(client);
-    streams_add(client, adds, 4, room, 1000);
-    ck_assert(adds[0].error == 0 && adds[1].error == ADD_SMALL && adds[3].error == 0);
-    ck_assert_str_eq(shown("s"), "1000-0:w 1000-1:y 1000-2:z ");
+    ck_assert_int_eq(streams_commit()[0], 0);
+    ck_assert_str_eq(shown("s"), "1000-0:x 1000-1:y ");
+    ck_assert_str_eq(shown("t"), "1000-2:x ");
     ck_assert_uint_eq(store_stat().committed, 1);
-    store_leave(client);
+}
+END_TEST
+
+/* What has no room is as if it had not been there: ids, numbers, streams. */
+START_TEST(test_a_batch_without_room_is_undone)
+{
+    static char large[20000];
+    struct add add = {.how = ADD_ID, .id = {5000, 1}};
+    start(64 << 10, 1024, 5, 1);
+    fill("s", 3, 1);
+    snprintf(large, sizeof large, "$1\r\nf\r\n$9000\r\n%9000d\r\n", 1);
+    for (int i = 0; i < 7; i++) {
+        struct add more = {.key = "u", .key_size = 1, .text = large, .strings = 2};
+        more.text_size = (uint32_t)strlen(large);
+        ck_assert_int_eq(streams_add(NULL, &more, 1000), 0);
+        ck_assert_int_eq(streams_commit()[0], 0);
+    }
+    ck_assert_int_eq(gather_with(&add, "s", "x"), 0);
+    struct add last = {.key = "t", .key_size = 1, .text = large, .strings = 2};
+    last.text_size = (uint32_t)strlen(large);
+    ck_assert_int_eq(streams_add(NULL, &last, 1000), 0);
+    const unsigned char *error = streams_commit();
+    ck_assert(error[add.run] == ADD_FULL && error[last.run] == ADD_FULL && last.run == 1);
+    ck_assert_ptr_null(stream_of("t"));
+    ck_assert_uint_eq(streams_stat().streams, 2);
+    ck_assert(streams_drop(stream_of("u")));
+    ck_assert_int_eq(add_plain("s", "y"), 0);
+    ck_assert_str_eq(shown("s"), "1000-0:x 1000-1:x 1000-2:x 1000-10:y ");
 }
 END_TEST
 
@@ -270,7 +307,9 @@ static void some_change(uint64_t *state, int i)
     struct add add = {.how = ADD_AUTO};
     struct stream *stream = stream_of(key);
     snprintf(text, sizeof text, "text %d", i);
-    switch (next_random(state) % 12) {
+    unsigned which = next_random(state) % 12;
+    UNIT_HOLD(which > 1 || streams_settle()[0] == 0, "full at %d", i);
+    switch (which) {
     case 0:
         if (stream != NULL)
             streams_trim(stream,
@@ -295,7 +334,8 @@ static void some_change(uint64_t *state, int i)
     default:
         break;
     }
-    UNIT_HOLD(add_with(&add, key, text) == 0, "%s refused after %d", key, i);
+    UNIT_HOLD(gather_with(&add, key, text) == 0, "%s refused after %d", key, i);
+    UNIT_HOLD(next_random(state) % 3 != 0 || streams_settle()[add.run] == 0, "full at %d", i);
 }
 
 START_TEST(test_the_log_tells_all)
@@ -307,10 +347,16 @@ START_TEST(test_the_log_tells_all)
         struct sid last[6] = {{0, 0}};
         for (int i = 0; i < 500; i++)
             some_change(&state, round * 500 + i);
+        ck_assert_int_eq(streams_settle()[0], 0);
         uint64_t entries = streams_stat().entries;
         for (int i = 0; i < 6; i++) {
             char key[2] = {(char)('a' + i), '\0'};
             snprintf(before[i], sizeof before[i], "%s", shown(key));
+        }
+        ck_assert_int_eq(streams_commit()[0], 0);
+        for (int i = 0; i < 6; i++) {
+            char key[2] = {(char)('a' + i), '\0'};
+            ck_assert_str_eq(shown(key), before[i]);
             last[i] = stream_of(key) != NULL ? stream_of(key)->last : last[i];
         }
         streams_close();
@@ -324,6 +370,28 @@ START_TEST(test_the_log_tells_all)
         }
         ck_assert_uint_eq(streams_stat().entries, entries);
     }
+}
+END_TEST
+
+/* What a batch trims is in front of what comes behind it in the same batch. */
+START_TEST(test_a_trim_within_a_batch)
+{
+    struct add none = {.how = ADD_AUTO, .trim = {.kind = TRIM_COUNT, .most = 0}};
+    struct add plain = {.how = ADD_AUTO};
+    start(1 << 20, 1024, 5, 1);
+    ck_assert_int_eq(gather_with(&none, "s", "x"), 0);
+    ck_assert_int_eq(gather_with(&plain, "s", "y"), 0);
+    ck_assert_int_eq(gather_with(&none, "t", "x"), 0);
+    ck_assert_int_eq(streams_commit()[0], 0);
+    for (int round = 0; round < 2; round++) {
+        ck_assert_str_eq(shown("s"), "1000-1:y ");
+        ck_assert_str_eq(shown("t"), "");
+        ck_assert_uint_eq(stream_of("t")->last.seq, 2);
+        streams_close();
+        ck_assert_msg(streams_load(error, sizeof error), "%s", error);
+    }
+    ck_assert_int_eq(add_plain("t", "z"), 0);
+    ck_assert_str_eq(shown("t"), "1000-3:z ");
 }
 END_TEST
 
@@ -368,12 +436,17 @@ int main(void)
                                   test_ids_are_checked,
                                   test_trims,
                                   test_trims_about,
+                                  test_entries_share_a_batch,
+                                  test_entries_of_a_run_may_differ,
+                                  test_entries_are_found,
                                   test_the_log_is_given_up_behind_streams,
                                   test_a_full_log_says_so_and_goes_on,
                                   test_idle_streams_do_not_hold_the_log,
                                   test_a_batch_is_in_order,
+                                  test_a_batch_without_room_is_undone,
                                   test_sessions_are_counted,
                                   test_the_log_tells_all,
+                                  test_a_trim_within_a_batch,
                                   test_a_strange_log_is_refused,
                                   test_many_names_and_none_left,
                                   NULL};

@@ -47,6 +47,79 @@ START_TEST(each_access_of_a_shared_word_can_be_interrupted)
 }
 END_TEST
 
+/* What win, add, swap, mark and clear do elsewhere. */
+static void change(long which)
+{
+    uint64_t seen = 0;
+    signal(SIGILL, SIG_DFL);
+    if (which == 0)
+        tide_coh_win(TIDE_COH_NONCOHERENT, &word, &seen, 1);
+    else if (which == 1)
+        tide_coh_add(TIDE_COH_NONCOHERENT, &word, 1);
+    else if (which == 2)
+        tide_coh_swap(TIDE_COH_NONCOHERENT, &word, 1);
+    else if (which == 3)
+        tide_coh_mark(TIDE_COH_SIMULATED, &word, 1);
+    else
+        tide_coh_clear(TIDE_COH_SIMULATED, &word, 1);
+}
+
+START_TEST(nothing_is_read_and_changed_where_memory_is_not_coherent)
+{
+    for (long i = 0; i < 5; i++)
+        ck_assert_int_eq(unit_child(change, i).code, 128 + UNIT_TRAP);
+}
+END_TEST
+
+static char called[16];
+
+static void model_wrote(const void *at, size_t bytes)
+{
+    ck_assert_ptr_eq(at, &word);
+    ck_assert_uint_eq(bytes, sizeof word);
+    strcat(called, "w");
+}
+
+static void model_drain(void)
+{
+    strcat(called, "d");
+}
+
+static void model_fresh(const void *at, size_t bytes)
+{
+    ck_assert_ptr_eq(at, &word);
+    ck_assert_uint_eq(bytes, sizeof word);
+    strcat(called, "f");
+}
+
+START_TEST(a_model_takes_the_place_of_memory)
+{
+    const struct tide_coh_model model = {model_wrote, model_drain, model_fresh};
+    tide_coh_model = &model;
+    for (int coh = TIDE_COH_COHERENT; coh <= TIDE_COH_SIMULATED; coh++) {
+        tide_coh_wrote((enum tide_coh)coh, &word, sizeof word);
+        tide_coh_drain((enum tide_coh)coh);
+        tide_coh_fresh((enum tide_coh)coh, &word, sizeof word);
+    }
+    ck_assert_str_eq(called, "wdf");
+    tide_coh_model = NULL;
+}
+END_TEST
+
+/* Of the processor's ways only this is to be seen: nothing is lost. */
+START_TEST(what_is_written_back_and_fetched_is_what_it_was)
+{
+    static unsigned char bytes[4096 + 128];
+    for (size_t i = 0; i < sizeof bytes; i++)
+        bytes[i] = (unsigned char)(i * 7);
+    tide_coh_wrote(TIDE_COH_NONCOHERENT, bytes + 3, sizeof bytes - 3);
+    tide_coh_drain(TIDE_COH_NONCOHERENT);
+    tide_coh_fresh(TIDE_COH_NONCOHERENT, bytes + 3, sizeof bytes - 3);
+    for (size_t i = 0; i < sizeof bytes; i++)
+        ck_assert_uint_eq(bytes[i], (unsigned char)(i * 7));
+}
+END_TEST
+
 static int message;
 
 static void *publish(void *unused)
@@ -75,6 +148,10 @@ int main(void)
 {
     const TTest *const tests[] = {each_access_does_what_it_says,
                                   each_access_of_a_shared_word_can_be_interrupted,
-                                  what_was_written_before_a_set_is_seen_after_a_get, NULL};
+                                  nothing_is_read_and_changed_where_memory_is_not_coherent,
+                                  a_model_takes_the_place_of_memory,
+                                  what_is_written_back_and_fetched_is_what_it_was,
+                                  what_was_written_before_a_set_is_seen_after_a_get,
+                                  NULL};
     return unit_main("coh", tests);
 }

@@ -14,7 +14,7 @@
 #include "box/option.h"
 #include "unit_base.h"
 
-enum { BLOCKS = 200, SIZE = 10000, LARGE = 100000 };
+enum { BLOCKS = 200, SIZE = 10000, LARGE = 300000 };
 
 static char dir[64];
 
@@ -58,7 +58,7 @@ static struct tide_counters_page outside(int fd)
 static bool work(uint64_t than)
 {
     struct timespec pause = {0, 2000000};
-    for (int i = 0; i < 500; i++) {
+    for (int i = 0; i < 5000; i++) {
         if (tide_counters_page()->figures.published > than)
             return true;
         nanosleep(&pause, NULL);
@@ -222,7 +222,7 @@ START_TEST(a_child_without_handlers_makes_its_page)
     start("1");
     ck_assert_int_eq(pages(&fd), 1);
     uint64_t before = outside(fd).figures.published;
-    pid_t pid = (pid_t)syscall(SYS_fork);
+    pid_t pid = (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
     if (pid == 0) {
         struct timespec pause = {0, 20000000};
         nanosleep(&pause, NULL);

@@ -3,7 +3,7 @@
 #include "log_disk.h"
 #include "region_case.h"
 
-#include "box/durable.h"
+#include "box/logapi.h"
 
 enum { WRITES = 64 };
 
@@ -194,6 +194,71 @@ START_TEST(one_at_a_time_and_all_at_the_end)
 }
 END_TEST
 
+static uint64_t magic[WRITES]; /* of the area, at each write */
+
+static int watch_magic(const void *at, size_t bytes)
+{
+    if (writes < WRITES)
+        magic[writes] = tide_logroom_of(region)->magic;
+    return watch(at, bytes);
+}
+
+/* A log that is named can be opened, and has no batches of one that was there before. */
+START_TEST(a_new_log_is_written_before_it_is_named)
+{
+    struct tide_log_options options = TIDE_LOG_OPTIONS;
+    tide_log_t *log;
+    region = region_made(log_disk_region(), REGION_SIZE, TIDE_REGION_REPLACE);
+    options.slots = 16;
+    options.payload = 16384;
+    writes = fails_at = 0;
+    durable.room = tide_logroom_of(region);
+    tide_medium_hook = watch_magic;
+    ck_assert_int_eq(tide_log_create_on(&log, region, &options), 0);
+    const struct tide_logmap *made = &log->map;
+    ck_assert(covers(0, made->base, (size_t)(made->payload - made->base)));
+    ck_assert_uint_eq(magic[0], 0);
+    ck_assert(seen[1].at == NULL && magic[1] == 0);
+    ck_assert(covers(2, tide_logroom_of(region), sizeof(struct tide_logroom)));
+    ck_assert_uint_eq(magic[2], TIDE_LOGROOM_MAGIC);
+    ck_assert_int_eq(tide_log_close(log), 0);
+    drop();
+}
+END_TEST
+
+static uint64_t log_at;
+static enum tide_region_state log_is[WRITES]; /* its first segment, at each write */
+
+static int watch_segments(const void *at, size_t bytes)
+{
+    struct tide_region_segment segment;
+    UNIT_NEED(tide_region_segment(region, log_at / TIDE_REGION_SEGMENT, &segment) == 0);
+    if (writes < WRITES)
+        log_is[writes] = segment.state;
+    return watch_magic(at, bytes);
+}
+
+/* After an outage nobody takes for a log what others have written into its memory. */
+START_TEST(a_log_is_unnamed_before_its_memory_goes)
+{
+    struct tide_region_segment segment;
+    make(TIDE_MEDIUM_FILE);
+    log_at = durable.room->at;
+    writes = 0;
+    fails_at = 1;
+    tide_medium_hook = watch_segments;
+    tide_logroom_leave(region);
+    ck_assert_int_eq(tide_log_remove(region), -EIO);
+    ck_assert_int_eq(tide_log_remove(region), 0);
+    ck_assert(covers(1, durable.room, sizeof *durable.room) || covers(2, durable.room, 64));
+    for (int i = 0; i < writes; i++)
+        ck_assert(magic[i] == 0 && log_is[i] == TIDE_REGION_LENT);
+    ck_assert_int_eq(tide_region_segment(region, log_at / TIDE_REGION_SEGMENT, &segment), 0);
+    ck_assert_int_eq((int)segment.state, TIDE_REGION_FREE);
+    drop();
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("durable");
@@ -205,6 +270,8 @@ int main(void)
     tcase_add_test(tcase, an_entry_that_makes_no_sense_is_left_alone);
     tcase_add_loop_test(tcase, an_error_stays, 0, 3);
     tcase_add_test(tcase, one_at_a_time_and_all_at_the_end);
+    tcase_add_test(tcase, a_new_log_is_written_before_it_is_named);
+    tcase_add_test(tcase, a_log_is_unnamed_before_its_memory_goes);
     suite_add_tcase(suite, tcase);
     return unit_run(suite);
 }

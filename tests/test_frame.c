@@ -72,6 +72,24 @@ START_TEST(batches_of_odd_messages)
 }
 END_TEST
 
+/* The same bytes as by a writer, but for the pad. */
+START_TEST(one_message_needs_no_writer)
+{
+    for (size_t i = 0; i < ROOM; i++)
+        source[i] = (unsigned char)(i * 13 + i / 241);
+    for (size_t length = 0; length < 3000; length += 1 + length / 40) {
+        size_t size = tide_frame_bytes(length);
+        memset(memory, 0xee, sizeof memory);
+        tide_frame_one(memory + GUARD, source, length);
+        check_batch(memory + GUARD, &length, 1, size);
+        UNIT_HOLD(memory[GUARD - 1] == 0xee && memory[GUARD + size] == 0xee, "guards");
+        tide_frame_one_streamed(memory + GUARD, source, length);
+        check_batch(memory + GUARD, &length, 1, size);
+        UNIT_HOLD(memory[GUARD - 1] == 0xee && memory[GUARD + size] == 0xee, "guards");
+    }
+}
+END_TEST
+
 START_TEST(sizes_with_their_frames)
 {
     ck_assert_uint_eq(tide_frame_bytes(0), 16);
@@ -108,7 +126,8 @@ END_TEST
 
 int main(void)
 {
-    const TTest *const tests[] = {messages_of_all_lengths, batches_of_odd_messages,
-                                  sizes_with_their_frames, damaged_frames_end_the_walk, NULL};
+    const TTest *const tests[] = {messages_of_all_lengths,     batches_of_odd_messages,
+                                  one_message_needs_no_writer, sizes_with_their_frames,
+                                  damaged_frames_end_the_walk, NULL};
     return unit_main("frame", tests);
 }

@@ -56,7 +56,7 @@ START_TEST(live_blocks_of_every_kind)
         must_be_live(tide_malloc(size), TIDE_KIND_TINY, "tiny");
     for (size_t size = 2048; size <= 32768; size += 1536)
         must_be_live(tide_malloc(size), TIDE_KIND_MID, "mid");
-    for (size_t size = 32769; size <= 1 << 20; size += 99999)
+    for (size_t size = 32769; size <= 256 * KIB; size += 33333)
         must_be_live(tide_malloc(size), TIDE_KIND_LARGE, "large");
     for (size_t align = 32; align <= 4096; align *= 2) {
         must_be_live(tide_aligned_alloc(align, 100), TIDE_KIND_TINY, "tiny");

@@ -106,6 +106,17 @@ START_TEST(values_out_of_range_are_named_with_the_range)
     struct tide_layout_wish vast = {.level = 5, .payload = UINT64_C(1) << 35, .brokers = 2};
     ck_assert(!plan(&head, vast, &fault));
     ck_assert_str_eq(fault.what, "payload bytes of all brokers");
+    struct tide_layout_wish timed = {.level = 4, .lease = UINT64_C(9999999)};
+    ck_assert(!plan(&head, timed, &fault));
+    ck_assert_str_eq(fault.what, "lease, of sessions");
+    ck_assert_uint_eq(fault.low, 10000000);
+    ck_assert_uint_eq(fault.high, UINT64_C(3600000000000));
+    timed.lease++;
+    ck_assert(plan(&head, timed, &fault));
+    ck_assert_uint_eq(head.lease, 10000000);
+    timed.level = 5;
+    ck_assert(!plan(&head, timed, &fault));
+    ck_assert_uint_eq(fault.value, 10000000);
 }
 END_TEST
 

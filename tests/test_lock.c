@@ -145,6 +145,36 @@ START_TEST(forker_passes_where_others_wait)
 }
 END_TEST
 
+static void *enter_own(void *unused)
+{
+    (void)unused;
+    tide_lock_take_own(&lock);
+    atomic_store(&flag, true);
+    tide_lock_drop_own(&lock);
+    return NULL;
+}
+
+/* A lock that fork does not take: the forker is let in like anybody, and leaves it free. */
+START_TEST(forker_waits_for_locks_that_fork_leaves)
+{
+    pthread_t thread;
+    atomic_store(&flag, false);
+    atomic_store(&tide_lock_forker.thread, (const void *)&errno);
+    tide_lock_take_own(&lock);
+    ck_assert_uint_ne(word(), 0);
+    ck_assert_int_eq(pthread_create(&thread, NULL, enter_own, NULL), 0);
+    usleep(20000);
+    ck_assert(!atomic_load(&flag));
+    tide_lock_drop_own(&lock);
+    tide_lock_take_own(&lock); /* behind the other one, or before it */
+    tide_lock_drop_own(&lock);
+    pthread_join(thread, NULL);
+    ck_assert(atomic_load(&flag));
+    ck_assert_uint_eq(word(), 0);
+    atomic_store(&tide_lock_forker.thread, NULL);
+}
+END_TEST
+
 static _Atomic bool stop;
 
 static void *churn(void *unused)
@@ -208,6 +238,7 @@ int main(void)
                                   who_waits_long_sleeps_and_is_woken,
                                   several_sleepers_all_get_their_turn,
                                   forker_passes_where_others_wait,
+                                  forker_waits_for_locks_that_fork_leaves,
                                   child_finds_a_lock_that_works,
                                   errno_is_kept,
                                   NULL};

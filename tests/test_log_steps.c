@@ -8,6 +8,8 @@
 
 #include "log_fiber.h"
 
+#include "box/park.h"
+
 enum { SEEDS = 60, BATCHES = 30, EVENTS = 40000 };
 
 static struct log_run run;
@@ -39,6 +41,8 @@ static void add_producers(uint64_t seed)
             producer[i].first = 1;
         } else {
             producer[i].broker = log_producer(&run.map, i);
+            if (run.map.keeps)
+                tide_broker_keep(&producer[i].broker);
             epoch = producer[i].broker.epoch;
         }
         atomic_fetch_add(&run.producing, 1);
@@ -46,54 +50,67 @@ static void add_producers(uint64_t seed)
     }
 }
 
-static void add_reader(uint8_t who, uint64_t seed, enum tide_layout_policy policy)
+static void add_reader(uint8_t who, uint32_t broker, uint64_t seed, enum tide_layout_policy policy)
 {
     reader[who] = (struct log_reader){.run = &run, .who = who, .random = (seed + who + 1) * 77};
-    reader[who].sub = log_reader(&run.map, 0, policy);
+    reader[who].sub = log_reader(&run.map, broker, policy);
     fiber_add(log_run_read, &reader[who]);
 }
 
-static void add_all(uint64_t seed, bool skips)
+/* At level 0 a reader has one broker. */
+static void add_all(uint64_t seed, bool skips, bool detaches)
 {
-    add_reader(0, seed, TIDE_LAYOUT_GATE);
-    add_reader(1, seed, TIDE_LAYOUT_GATE);
+    uint32_t brokers = run.map.level == 0 ? run.map.brokers : 1;
+    add_reader(0, 0, seed, TIDE_LAYOUT_GATE);
+    add_reader(1, 0, seed, TIDE_LAYOUT_GATE);
     if (skips)
-        add_reader(2, seed, TIDE_LAYOUT_SKIP);
+        add_reader(2, 0, seed, TIDE_LAYOUT_SKIP);
+    if (detaches)
+        add_reader(3, (uint32_t)(seed / 4 % brokers), seed, TIDE_LAYOUT_DETACH);
+    for (uint8_t i = 1; i < brokers; i++)
+        add_reader(3 + i, i, seed, TIDE_LAYOUT_GATE);
     add_producers(seed);
     for (int i = 0; i < atomic_load(&run.sequencing); i++)
         fiber_add(log_run_sequence, &run);
     if (run.map.level != 0)
         fiber_add(log_run_observe, &run);
     fiber_add(log_run_trim, &run);
+    if (run.expires != 0)
+        fiber_add(log_run_expire, &run);
 }
 
 /* At level 4 rings are tiny, or batches are far ahead of their turn: both together fill the
- * rings with batches that wait for one that finds no room. */
+ * rings with batches that wait for one that finds no room. So would what is aborted or sent once
+ * more: it has a slot until those before it are released. */
 static void run_once(uint32_t level, uint64_t features, uint64_t seed)
 {
-    bool skips = seed % 3 == 0, roomy = level == 4 && seed / 2 % 2;
+    bool skips = seed % 3 == 0, detaches = seed % 4 == 1, roomy = level == 4 && seed / 2 % 2;
     uint64_t granules = (8 + seed / 5 % 13) * (roomy ? 32 : 1);
     log_make(&run.map, (struct tide_layout_wish){.level = level,
                                                  .features = features,
-                                                 .brokers = level == 0 ? 1 : 1 + seed / 3 % 3,
+                                                 .brokers = 1 + seed / 3 % LOG_RUN_BROKERS,
                                                  .slots = slots[seed % 5] * (roomy ? 32 : 1),
                                                  .payload = 64 * granules,
                                                  .window = roomy ? 3 + seed % 7 : 2,
                                                  .sessions = 4,
                                                  .retain = skips ? TIDE_LAYOUT_OLD : 0,
                                                  .first = first[seed / 2 % 4]});
+    run.map.keeps = level == 4 && !run.map.stepped && seed / 8 % 2 && tide_park_ready();
     run.history = log_history_new(level, 0, EVENTS);
+    for (uint32_t i = 1; level == 0 && i < run.map.brokers; i++)
+        run.apart[i] = log_history_new(level, 0, EVENTS);
     run.wait = fiber_wait;
     run.most = (uint32_t)tide_min(granules / 4 * 64, 300);
     run.aborts = level != 0 && seed % 2 && (level != 4 || roomy);
     run.resends = level == 4 && seed / 2 % 2;
     run.reopens = level == 4 && seed / 4 % 2;
+    run.expires = run.reopens && roomy ? BATCHES - run.map.window - 2 : 0;
     atomic_store(&run.producing, 0);
     atomic_store(&run.sequencing, run.map.stepped && level != 0 ? 2 : 0);
     fibers.random = (seed + 1) * 0xd6e8feb86659fd93u;
     fibers.most = 4000000;
     fibers.exhaustive = false;
-    add_all(seed, skips);
+    add_all(seed, skips, detaches);
     fiber_run();
     log_run_check(&run, seed);
     log_run_check_empty(&run);
@@ -103,7 +120,11 @@ static void run_once(uint32_t level, uint64_t features, uint64_t seed)
     }
     if (skips)
         tide_sub_close(&reader[2].sub);
+    if (detaches)
+        tide_sub_close(&reader[3].sub);
     log_history_free(run.history);
+    for (uint32_t i = 1; level == 0 && i < run.map.brokers; i++)
+        log_history_free(run.apart[i]);
     log_drop(&run.map);
 }
 
@@ -115,56 +136,12 @@ static void run_seeds(uint32_t level, uint64_t features)
         run_once(level, features, seed);
         return;
     }
-    for (seed = 0; seed < count; seed++)
+    for (run.expired = run.detached = 0, seed = 0; seed < count; seed++)
         run_once(level, features, seed);
+    ck_assert_uint_ge(run.expired, level == 4 && count >= SEEDS ? 10 : 0);
+    ck_assert_uint_ge(run.detached, count >= SEEDS ? 3 : 0);
 }
 
-START_TEST(level_0)
-{
-    run_seeds(0, 0);
-}
-END_TEST
+#include "log_kinds.h"
 
-START_TEST(level_5_inline)
-{
-    run_seeds(5, 0);
-}
-END_TEST
-
-START_TEST(level_5_stepped)
-{
-    run_seeds(5, TIDE_LAYOUT_STEPPED);
-}
-END_TEST
-
-START_TEST(level_4_inline)
-{
-    run_seeds(4, 0);
-}
-END_TEST
-
-START_TEST(level_4_stepped)
-{
-    run_seeds(4, TIDE_LAYOUT_STEPPED);
-}
-END_TEST
-
-START_TEST(level_4_inline_by_mutex)
-{
-    run_seeds(4, TIDE_LAYOUT_MUTEX);
-}
-END_TEST
-
-START_TEST(level_4_stepped_by_mutex)
-{
-    run_seeds(4, TIDE_LAYOUT_MUTEX | TIDE_LAYOUT_STEPPED);
-}
-END_TEST
-
-int main(void)
-{
-    const TTest *const tests[] = {
-        level_0,         level_5_inline,          level_5_stepped,          level_4_inline,
-        level_4_stepped, level_4_inline_by_mutex, level_4_stepped_by_mutex, NULL};
-    return unit_main("log_steps", tests);
-}
+LOG_KINDS_MAIN("log_steps")

@@ -80,6 +80,28 @@ static void repeat(uint32_t what, uint32_t at)
     got[at].number = got[what].number;
 }
 
+/* It is not there, and whoever comes behind it has its place, and its numbers if they move up. */
+static void lose(uint32_t at, bool numbers)
+{
+    uint64_t base = got[at].base;
+    for (uint32_t i = at; i + 1 < BATCHES; i++) {
+        got[i] = got[i + 1];
+        got[i].position--;
+        got[i].floor = 0;
+        if (numbers)
+            got[i].base = base;
+        base += got[i].count;
+    }
+}
+
+/* The border between two batches is one message further. */
+static void shift(uint32_t at)
+{
+    got[at].count++;
+    got[at + 1].base++;
+    got[at + 1].count--;
+}
+
 #define WAYS(X)                                                                                    \
     X(5, "R2", got[HERE].whole = false)                                                            \
     X(5, "R2", got[HERE].client = STREAM_CLIENTS)                                                  \
@@ -103,7 +125,20 @@ static void repeat(uint32_t what, uint32_t at)
     X(0, "L1", count -= 100)                                                                       \
     X(5, "R1", got[HERE].hash++)                                                                   \
     X(5, "R1", swap(HERE, HERE + 5))                                                               \
-    X(0, "R1", swap(HERE, HERE + 5))
+    X(0, "R1", swap(HERE, HERE + 5))                                                               \
+    X(0, "R2", got[HERE].whole = false)                                                            \
+    X(5, "T1", got[HERE] = got[HERE - 1])                                                          \
+    X(0, "T1", got[HERE] = got[HERE - 1])                                                          \
+    X(5, "T2", got[HERE].base -= UINT64_C(1) << 32)                                                \
+    X(5, "T2", lose(HERE, false))                                                                  \
+    X(4, "F1", lose(HERE, true))                                                                   \
+    X(0, "L1", (lose(HERE, true), count--))                                                        \
+    X(0, "D1", repeat(HERE - 6, HERE))                                                             \
+    X(5, "D1", got[HERE].client++)                                                                 \
+    X(4, "R3", got[HERE].floor = UINT64_MAX)                                                       \
+    X(5, "R1", shift(HERE))                                                                        \
+    X(5, "R1", got[HERE].broker ^= 1)                                                              \
+    X(5, "R1", got[HERE].number++)
 
 #define WAY(level_, broken_, how_) {level_, broken_, #how_},
 static const struct {

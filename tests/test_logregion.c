@@ -5,6 +5,8 @@
 
 #include <tidepool/log.h>
 
+#include "box/logroom.h"
+
 static tide_log_t *log_;
 static tide_log_client_t *client;
 static tide_log_reader_t *reader;
@@ -127,11 +129,14 @@ START_TEST(another_process_opens_it)
         UNIT_NEED(tide_log_open(&log_, region) == -ESTALE);
         UNIT_NEED(tide_log_create_on(&log_, region, &options) == -ESTALE);
         UNIT_NEED(tide_log_remove(region) == -ESTALE);
-        UNIT_NEED(tide_log_open(&log_, mine) == -EBUSY);
+        UNIT_NEED(tide_log_create_on(&log_, mine, &options) == -EBUSY);
         snprintf(words, sizeof words, "open in process: %d", (int)getppid());
         says(words);
-        UNIT_NEED(tide_log_create_on(&log_, mine, &options) == -EBUSY);
         UNIT_NEED(tide_log_remove(mine) == -EBUSY);
+        UNIT_NEED(tide_log_open(&log_, mine) == 0); /* its parent has it as well */
+        expect(0, 30);
+        UNIT_NEED(tide_region_close(mine) == -EBUSY);
+        UNIT_NEED(tide_log_close(log_) == 0);
         UNIT_NEED(tide_region_close(mine) == 0);
         UNIT_NEED(tide_region_close(region) == 0); /* the parent's log is none of it */
         _exit(0);
@@ -311,6 +316,56 @@ START_TEST(a_killed_writer_leaves_a_log)
 }
 END_TEST
 
+/* The log is open here, as far as another boot (machine 0: of which one is not known) or another
+ * machine knows. */
+static void become(tide_region_t *region, uint64_t boot, uint64_t machine)
+{
+    struct tide_owner *place = &tide_logroom_of(region)->crew[0];
+    struct tide_owner_self self;
+    tide_owner_self(&self);
+    self.boot[0] ^= boot;
+    self.machine = machine != 0 ? self.machine ^ machine : 0;
+    tide_owner_sum(&self);
+    tide_owner_put(place, &self);
+}
+
+static void nobody_gets(tide_region_t *region, const char *why_open, const char *why_remove)
+{
+    tide_log_t *log;
+    UNIT_NEED(tide_log_open(&log, region) == -EBUSY);
+    says(why_open);
+    UNIT_NEED(tide_log_remove(region) == -EBUSY);
+    says(why_remove);
+}
+
+/* A living owner of another boot is not repaired away; one of another machine only by an act. */
+START_TEST(what_another_boot_or_machine_has_open)
+{
+    struct tide_log_options options = small(5);
+    struct tide_owner_self self;
+    char text[300];
+    options.checksum = 1;
+    tide_owner_self(&self);
+    snprintf(text, sizeof text, "file:%s/region", unit_disk);
+    tide_region_t *region = region_made(text, REGION_SIZE, 0), *other = region_opened(text);
+    UNIT_NEED(tide_log_create_on(&log_, region, &options) == 0);
+    open_client();
+    append(0, 10);
+    become(region, 1, 0);
+    tide_logroom_of(region)->boot[0] ^= 1;
+    nobody_gets(other, "another boot had", "open in process");
+    append(10, 5);
+    expect(0, 15);
+    if (self.machine != 0) {
+        become(region, 1, 2);
+        nobody_gets(other, "another machine", "another machine");
+        append(15, 5);
+        ck_assert_int_eq(tide_region_moved(other), 0); /* as if it had: nobody is asked */
+        ck_assert_int_eq(tide_log_remove(other), 0);
+    }
+}
+END_TEST
+
 /* --- refusals -------------------------------------------------------------------------- */
 
 START_TEST(a_region_too_small)
@@ -378,7 +433,7 @@ START_TEST(what_is_no_log_of_this_library)
     uint32_t *head = (uint32_t *)((char *)tide_region_base(region) + at);
     was = head[2];
     head[2] = 9;
-    refused(region, "layout version: 9, allowed: 1 to 1");
+    refused(region, "layout version: 9, allowed: 2 to 2");
     head[2] = was;
     was = head[16];
     head[16] = 3; /* a level that does not exist */
@@ -389,8 +444,8 @@ START_TEST(what_is_no_log_of_this_library)
     refused(region, "check sum of the head: ");
     head[8] = was;
     was = area[2];
-    area[2] = 2;
-    refused(region, "version of the area for a log: 2, allowed: 1 to 1");
+    area[2] = 1;
+    refused(region, "version of the area for a log: 1, allowed: 2 to 2");
     area[2] = was;
     was = area[8];
     area[8] = 1;
@@ -404,7 +459,7 @@ START_TEST(what_is_no_log_of_this_library)
     ck_assert_int_eq(tide_log_create_on(&log_, region, &options), -EEXIST);
     ck_assert_int_eq(tide_log_remove(region), -EPROTO);
     area[0] = was;
-    area[2] = 2; /* ours, and damaged */
+    area[2] = 1; /* ours, and damaged */
     ck_assert_int_eq(tide_log_remove(region), 0);
     ck_assert_uint_eq(region_told(region).lent_bytes, 0);
     ck_assert_int_eq(tide_region_close(region), 0);
@@ -433,6 +488,7 @@ int main(void)
                                   what_is_no_log_of_this_library,
                                   segments_that_are_not_the_logs,
                                   a_copy_of_a_log,
+                                  what_another_boot_or_machine_has_open,
                                   NULL};
     const TTest *const each[] = {what_is_closed_is_opened_with_all_that_it_held,
                                  another_process_opens_it, a_killed_writer_leaves_a_log, NULL};

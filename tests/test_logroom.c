@@ -44,10 +44,10 @@ START_TEST(every_field_is_looked_at)
     refused(region, "first word", 5);
     ck_assert_uint_eq(fault.low, TIDE_LOGROOM_MAGIC);
     room->magic = TIDE_LOGROOM_MAGIC;
-    room->version = 2;
-    refused(region, "version", 2);
-    ck_assert_uint_eq(fault.low, TIDE_LOGROOM_VERSION);
     room->version = 1;
+    refused(region, "version", 1);
+    ck_assert_uint_eq(fault.low, TIDE_LOGROOM_VERSION);
+    room->version = TIDE_LOGROOM_VERSION;
     room->bytes--;
     refused(region, "bytes of the area", TIDE_REGION_AREA - 1);
     room->bytes++;
@@ -97,6 +97,53 @@ START_TEST(an_owner_that_cannot_be_judged)
     ck_assert_int_eq(tide_region_close(other), 0);
     ck_assert_int_eq(tide_logroom_take(region, &pid), 0);
     tide_logroom_leave(region);
+    ck_assert_int_eq(tide_region_close(region), 0);
+}
+END_TEST
+
+/* Somebody of another boot, of a machine that is not known or another one, in this place. */
+static void put_stranger(struct tide_owner *owner, bool machine)
+{
+    struct tide_owner_self other;
+    tide_owner_self(&other);
+    other.boot[0] ^= 1;
+    other.machine = machine ? other.machine ^ 2 : 0;
+    tide_owner_sum(&other);
+    tide_owner_put(owner, &other);
+}
+
+/* Whoever is not known to be dead by its process id: of another boot it counts who else has the
+ * region open, of another machine what the caller says. In both places where somebody may be. */
+START_TEST(an_owner_of_another_boot_or_machine)
+{
+    uint64_t at;
+    uint32_t pid;
+    char text[300];
+    struct tide_owner_self self;
+    tide_owner_self(&self);
+    snprintf(text, sizeof text, "file:%s/region", unit_disk);
+    tide_region_t *region = filled(text, &at), *other = region_opened(text);
+    struct tide_logroom *room = tide_logroom_of(region);
+    struct tide_owner *place = _i % 2 == 0 ? &room->owner : &room->crew[3];
+    tide_logroom_leave(region);
+    put_stranger(place, false);
+    ck_assert_int_eq(tide_logroom_take(region, &pid), -EBUSY);
+    ck_assert_uint_eq(pid, (unsigned)getpid());
+    ck_assert_int_eq(tide_region_close(other), 0);
+    ck_assert_int_eq(tide_logroom_take(region, &pid), 0);
+    tide_logroom_leave(region);
+    if (self.machine == 0) /* nobody has told this machine's name: then there is no other one */
+        return;
+    put_stranger(place, true);
+    ck_assert_int_eq(tide_logroom_take(region, &pid), -EREMOTE);
+    ck_assert_int_eq(tide_region_moved(region), 0);
+    ck_assert_int_eq(tide_logroom_take(region, &pid), 0);
+    tide_logroom_leave(region);
+    ck_assert_int_eq(tide_region_close(region), 0);
+    region = region_opened(text); /* the handle's memory is used again */
+    put_stranger(_i % 2 == 0 ? &tide_logroom_of(region)->owner : &tide_logroom_of(region)->crew[3],
+                 true);
+    ck_assert_int_eq(tide_logroom_take(region, &pid), -EREMOTE);
     ck_assert_int_eq(tide_region_close(region), 0);
 }
 END_TEST
@@ -183,6 +230,6 @@ int main(void)
                                   clear_gives_all_back,
                                   a_mark_that_is_half_written,
                                   NULL};
-    const TTest *const each[] = {NULL};
+    const TTest *const each[] = {an_owner_of_another_boot_or_machine, NULL};
     return region_main("logroom", plain, each);
 }

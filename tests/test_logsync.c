@@ -19,6 +19,7 @@ static struct tide_log_options small(unsigned level)
     options.brokers = 2;
     options.slots = 64;
     options.payload = 256 << 10;
+    options.checksum = 1;
     return options;
 }
 
@@ -83,6 +84,20 @@ START_TEST(what_has_no_medium)
     open_client(TIDE_LOG_ACK_ORDERED); /* that is possible anywhere */
     ck_assert_int_eq(append(TIDE_LOG_TRY, NULL), 0);
     drop();
+}
+END_TEST
+
+START_TEST(what_has_no_checksums)
+{
+    struct tide_log_options options = small(5);
+    options.checksum = 0;
+    region = region_made(log_disk_region(), REGION_SIZE, TIDE_REGION_REPLACE);
+    ck_assert_int_eq(tide_log_create_on(&log_, region, &options), 0);
+    refused(-ENOTSUP, "not durable: the log has no checksums");
+    open_client(TIDE_LOG_ACK_ORDERED);
+    ck_assert_int_eq(append(TIDE_LOG_TRY, NULL), 0);
+    drop();
+    unlink(log_disk_region() + 5);
 }
 END_TEST
 
@@ -446,7 +461,7 @@ static void leave_open(const char *text, unsigned level, unsigned checksum, bool
         open_client(TIDE_LOG_ACK_NONE);
         for (int i = 0; i < 5; i++) {
             UNIT_NEED(append(TIDE_LOG_TRY, NULL) == 0);
-            UNIT_NEED(i != 2 || tide_log_sync(log_) == 0);
+            UNIT_NEED(i != 2 || tide_log_sync(log_) == (checksum ? 0 : -ENOTSUP));
         }
         _exit(0);
     }
@@ -461,6 +476,7 @@ static void leave_open(const char *text, unsigned level, unsigned checksum, bool
 START_TEST(an_outage)
 {
     char text[4300];
+    uint64_t next;
     snprintf(text, sizeof text, "%s", log_disk_region());
     leave_open(text, 5, 1, true);
     ck_assert_int_eq(tide_log_open(&log_, region), 0);
@@ -471,15 +487,18 @@ START_TEST(an_outage)
     drop();
     leave_open(text, 5, 0, true);
     ck_assert_int_eq(tide_log_open(&log_, region), -EUCLEAN);
-    says("with checksums at level 5: level: 5");
+    says("with checksums at levels 4 and 5, and not of one at level: 5");
     ck_assert_int_eq(tide_log_open(&log_, region), -EUCLEAN); /* that is not forgotten */
     ck_assert_int_eq(tide_log_remove(region), 0);
     ck_assert_int_eq(tide_region_close(region), 0);
     leave_open(text, 4, 1, true);
-    ck_assert_int_eq(tide_log_open(&log_, region), -EUCLEAN);
-    says("with checksums at level 5: level: 4, allowed: 5 to 5");
-    ck_assert_int_eq(tide_region_close(region), 0);
-    leave_open(text, 4, 0, false); /* only the process ended */
+    ck_assert_int_eq(tide_log_open(&log_, region), 0);
+    ck_assert_uint_eq(tide_log_committed(log_), 5);
+    open_client(TIDE_LOG_ACK_DURABLE);
+    ck_assert_int_eq(tide_log_acked(client, &next), 0);
+    ck_assert_uint_eq(next, 5);
+    drop();
+    leave_open(text, 4, 1, false); /* only the process ended */
     ck_assert_int_eq(tide_log_open(&log_, region), 0);
     ck_assert_uint_eq(tide_log_committed(log_), 5);
     ck_assert_uint_eq(tide_log_durable(log_), 5); /* the repair was synced */
@@ -499,6 +518,7 @@ int main(void)
     TCase *tcase = tcase_create("logsync");
     tcase_add_checked_fixture(tcase, unit_files_setup, unit_files_teardown);
     tcase_add_loop_test(tcase, what_has_no_medium, 0, REGION_SOURCES);
+    tcase_add_test(tcase, what_has_no_checksums);
     tcase_add_test(tcase, level_0_has_no_commits);
     tcase_add_test(tcase, a_count_that_grows_by_syncs);
     tcase_add_test(tcase, one_sync_for_many);

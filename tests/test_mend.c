@@ -176,52 +176,6 @@ static void run_seeds(uint32_t level, uint64_t features)
     ck_assert(count < SEEDS || level == 0 || features & TIDE_LAYOUT_MUTEX || sum.moved > 0);
 }
 
-START_TEST(level_0)
-{
-    run_seeds(0, 0);
-}
-END_TEST
+#include "log_kinds.h"
 
-START_TEST(level_5_inline)
-{
-    run_seeds(5, 0);
-}
-END_TEST
-
-START_TEST(level_5_stepped)
-{
-    run_seeds(5, TIDE_LAYOUT_STEPPED);
-}
-END_TEST
-
-START_TEST(level_4_inline)
-{
-    run_seeds(4, 0);
-}
-END_TEST
-
-START_TEST(level_4_stepped)
-{
-    run_seeds(4, TIDE_LAYOUT_STEPPED);
-}
-END_TEST
-
-START_TEST(level_4_inline_by_mutex)
-{
-    run_seeds(4, TIDE_LAYOUT_MUTEX);
-}
-END_TEST
-
-START_TEST(level_4_stepped_by_mutex)
-{
-    run_seeds(4, TIDE_LAYOUT_MUTEX | TIDE_LAYOUT_STEPPED);
-}
-END_TEST
-
-int main(void)
-{
-    const TTest *const tests[] = {
-        level_0,         level_5_inline,          level_5_stepped,          level_4_inline,
-        level_4_stepped, level_4_inline_by_mutex, level_4_stepped_by_mutex, NULL};
-    return unit_main("mend", tests);
-}
+LOG_KINDS_MAIN("mend")

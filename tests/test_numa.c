@@ -5,6 +5,7 @@
 #include "box/numa.h"
 
 #include <linux/mempolicy.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 
 #include "box/topo.h"

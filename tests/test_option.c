@@ -156,7 +156,7 @@ START_TEST(bad_numbers_are_refused)
                                        "1152921504606846976G"};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         ck_assert_msg(tide_option_assign("cache", rows[i], false) == -EINVAL, "'%s'", rows[i]);
-        ck_assert_uint_eq(tide_option_values.cache, 8 << 20);
+        ck_assert_uint_eq(tide_option_values.cache, 32 << 20);
     }
 }
 END_TEST

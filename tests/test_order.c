@@ -105,6 +105,29 @@ START_TEST(the_frontier_stops_at_the_first_place_that_is_not_filled)
 }
 END_TEST
 
+static unsigned looks;
+
+/* Somebody trims whenever it is looked. */
+static void move_on(void)
+{
+    UNIT_NEED(++looks < 100000);
+    atomic_fetch_add_explicit(&map.head->trimmed_place, 1, memory_order_relaxed);
+}
+
+START_TEST(a_head_that_never_stands_still_is_told_all_the_same)
+{
+    make(64, 5);
+    looks = 0;
+    tide_coh_hook = move_on;
+    struct tide_order_place at = tide_order_head(&map);
+    tide_coh_hook = NULL;
+    ck_assert_uint_gt(looks, 3);
+    /* what stands there now is 2^32 above it at most */
+    ck_assert_uint_le(at.place - 5, (UINT64_C(1) << 32) + looks);
+    log_drop(&map);
+}
+END_TEST
+
 START_TEST(one_step_takes_many)
 {
     make(64, 5);
@@ -160,6 +183,7 @@ int main(void)
     tcase_add_loop_test(tcase, places_and_numbers_go_on_over_the_borders_of_their_halves, 0, 4);
     tcase_add_test(tcase, an_entry_says_what_the_slot_said);
     tcase_add_test(tcase, the_frontier_stops_at_the_first_place_that_is_not_filled);
+    tcase_add_test(tcase, a_head_that_never_stands_still_is_told_all_the_same);
     tcase_add_test(tcase, one_step_takes_many);
     tcase_add_test(tcase, threads_get_places_of_their_own_and_numbers_in_their_order);
     suite_add_tcase(suite, tcase);

@@ -84,6 +84,66 @@ START_TEST(what_differs_is_not_ours)
 }
 END_TEST
 
+/* The word is there, the rest is not: nobody knows while that process runs. */
+START_TEST(who_dies_before_all_is_written)
+{
+    struct tide_owner *owner = shared();
+    int ready[2];
+    char byte;
+    ck_assert_int_eq(pipe(ready), 0);
+    pid_t child = fork();
+    if (child == 0) {
+        UNIT_NEED(take(owner));
+        owner->started = 0;
+        UNIT_NEED(write(ready[1], "x", 1) == 1);
+        for (;;)
+            pause();
+    }
+    ck_assert_int_eq((int)read(ready[0], &byte, 1), 1);
+    ck_assert_int_eq(look(owner), TIDE_OWNER_UNKNOWN);
+    kill(child, SIGKILL);
+    waitpid(child, NULL, 0);
+    ck_assert_int_eq(look(owner), TIDE_OWNER_DEAD);
+    owner->word ^= UINT64_C(1) << 25; /* of another machine, or namespace: not known */
+    ck_assert_int_eq(look(owner), TIDE_OWNER_UNKNOWN);
+}
+END_TEST
+
+/* As a process of another boot, or of another machine, would have written it. */
+static enum tide_owner_is look_at_stranger(uint64_t boot, uint64_t machine, uint64_t mine)
+{
+    struct tide_owner owner = {0};
+    struct tide_owner_self self, other;
+    struct tide_owner_seen seen;
+    tide_owner_self(&self);
+    self.machine = mine;
+    tide_owner_sum(&self);
+    other = self;
+    other.boot[1] ^= boot;
+    other.machine = machine;
+    other.image ^= 1;
+    other.pid = 4711;
+    tide_owner_sum(&other);
+    tide_owner_put(&owner, &other);
+    enum tide_owner_is is = tide_owner_look_as(&owner, &self, &seen);
+    ck_assert_uint_eq(seen.pid, 4711);
+    owner.machine ^= 2; /* the sum is of the machine, too */
+    if (boot != 0)
+        ck_assert_int_eq(tide_owner_look_as(&owner, &self, &seen), TIDE_OWNER_UNKNOWN);
+    return is;
+}
+
+START_TEST(another_boot_and_another_machine)
+{
+    ck_assert_int_eq(look_at_stranger(1, 7, 7), TIDE_OWNER_DEAD);
+    ck_assert_int_eq(look_at_stranger(1, 9, 7), TIDE_OWNER_FOREIGN);
+    ck_assert_int_eq(look_at_stranger(1, 0, 7), TIDE_OWNER_BEFORE);
+    ck_assert_int_eq(look_at_stranger(1, 9, 0), TIDE_OWNER_BEFORE);
+    ck_assert_int_eq(look_at_stranger(1, 0, 0), TIDE_OWNER_BEFORE);
+    ck_assert_int_ne(look_at_stranger(0, 9, 7), TIDE_OWNER_FOREIGN); /* a container's own id */
+}
+END_TEST
+
 START_TEST(the_boot_is_known_and_stays)
 {
     uint64_t one[2], two[2];
@@ -120,6 +180,8 @@ int main(void)
     const TTest *const tests[] = {nobody_then_myself_then_nobody,
                                   a_child_lives_then_is_a_zombie_then_gone,
                                   what_differs_is_not_ours,
+                                  who_dies_before_all_is_written,
+                                  another_boot_and_another_machine,
                                   the_boot_is_known_and_stays,
                                   another_program_in_the_same_process,
                                   NULL};

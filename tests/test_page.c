@@ -102,12 +102,51 @@ END_TEST
 
 START_TEST(refill_touches_little_memory_of_fresh_blocks)
 {
-    ck_assert_uint_ge(take_blocks(pages, TIDE_KIND_MID, 20, block, 40, NULL), 10);
     ck_assert_uint_ge(take_blocks(pages, TIDE_KIND_MIDAL, 20, block, 40, NULL), 10);
     ck_assert_uint_eq(take_blocks(pages, TIDE_KIND_LARGE, 0, block, 40, NULL), 40);
     ck_assert_uint_eq(resident_blocks(), 0);
     take_blocks(pages, TIDE_KIND_TINY, 20, block, MANY, NULL);
     ck_assert_uint_le(resident_blocks(), 4096);
+    ck_assert_uint_le(take_blocks(pages, TIDE_KIND_MID, 8, block, 40, NULL), 8);
+    ck_assert_uint_eq(take_blocks(pages, TIDE_KIND_MID, TIDE_MID_CLASSES - 1, block, 40, NULL), 1);
+    ck_assert_uint_le(resident_blocks(), 4096 + 4 * 4096 + 4096);
+}
+END_TEST
+
+/* The words of blocks are there before malloc looks at them: of fresh ones, of such whose memory
+ * went back, and of those of a segment that had other blocks before. */
+START_TEST(blocks_of_mid_are_taken_with_the_word_of_free_ones)
+{
+    static const unsigned classes[] = {8, 8, 16, 8};
+    tide_key_start();
+    for (unsigned i = 0; i < 4; i++) {
+        unsigned cls = classes[i], got = 0, n = 40;
+        for (unsigned more; got < n; got += more) {
+            more = take_blocks(pages, TIDE_KIND_MID, cls, block + got, n - got, NULL);
+            for (unsigned k = got; k < got + more; k++)
+                ck_assert_uint_eq(((const uint64_t *)block[k])[-1],
+                                  (tide_key_word(pages->owner, cls) ^ tide_key.freed) ^
+                                      (uintptr_t)block[k]);
+        }
+        for (unsigned k = 0; k < n; k++)
+            memset(block[k], 0x55, 2000);
+        give_blocks(pages, block + 1, n - 1);
+        ck_assert_uint_gt(tide_page_purge(pages, page_of(block[0])), 0);
+        if (i % 2)
+            give_blocks(pages, block, 1);
+    }
+}
+END_TEST
+
+/* What was resident before can be taken without a bound. */
+START_TEST(resident_blocks_are_taken_all_at_once)
+{
+    unsigned n = 60;
+    take_many(pages, TIDE_KIND_MID, 8, block, n);
+    struct tide_page *page = page_of(block[0]);
+    give_blocks(pages, block, n);
+    ck_assert_uint_eq(take_blocks(pages, TIDE_KIND_MID, 8, block, n, NULL), n);
+    ck_assert_ptr_eq(page_of(block[0]), page);
 }
 END_TEST
 
@@ -212,7 +251,7 @@ static void flush_with_warnings(void *unused)
 START_TEST(a_reported_block_is_left_alone)
 {
     char text[1024];
-    take_blocks(pages, TIDE_KIND_MID, 5, block, 10, NULL);
+    take_many(pages, TIDE_KIND_MID, 5, block, 10);
     size_t usable = tide_page_usable(page_of(block[0]));
     size_t len = (size_t)snprintf(
         text, sizeof text, "%s",
@@ -361,6 +400,21 @@ START_TEST(free_memory_above_the_budget_goes_back_by_itself)
 }
 END_TEST
 
+/* A page need not be nearly empty for that: its free blocks may never find another use. */
+START_TEST(above_the_budget_half_a_page_goes_back)
+{
+    tide_segment_set_retain(0);
+    unsigned n = 252;
+    take_many(pages, TIDE_KIND_MID, 8, block, n);
+    for (unsigned i = 0; i < n; i++)
+        memset(block[i], 1, 2000);
+    size_t before = resident_blocks();
+    give_blocks(pages, block, n / 8 * 5);
+    ck_assert_uint_lt(resident_blocks(), before / 4 * 3);
+    MUST_BE_VALID(pages);
+}
+END_TEST
+
 START_TEST(large_memory_is_zero_when_it_is_said_to_be)
 {
     uint64_t seed = 3;
@@ -492,6 +546,8 @@ int main(void)
     tcase_add_test(group, an_index_behind_the_last_block_is_none);
     tcase_add_test(group, refill_takes_up_to_a_page_and_then_another);
     tcase_add_test(group, refill_touches_little_memory_of_fresh_blocks);
+    tcase_add_test(group, blocks_of_mid_are_taken_with_the_word_of_free_ones);
+    tcase_add_test(group, resident_blocks_are_taken_all_at_once);
     tcase_add_loop_test(group, books_are_right_after_any_sequence, 0, SOME);
     tcase_add_loop_test(group, no_block_is_out_twice, 0, SOME);
     tcase_add_loop_test(group, double_free_is_found_at_flush, 0, SOME);
@@ -502,6 +558,7 @@ int main(void)
     tcase_add_test(group, in_band_words_are_no_canaries);
     tcase_add_loop_test(group, purge_gives_free_blocks_back_and_spares_the_others, 0, TIDE_KINDS);
     tcase_add_loop_test(group, free_memory_above_the_budget_goes_back_by_itself, 0, 2);
+    tcase_add_test(group, above_the_budget_half_a_page_goes_back);
     tcase_add_loop_test(group, large_memory_is_zero_when_it_is_said_to_be, 0, 2);
     tcase_add_test(group, large_memory_that_stays_is_not_said_to_be_zero);
     tcase_add_test(group, destroy_gives_all_pages_back);

@@ -24,8 +24,8 @@ static void setup(void)
     ck_assert_ptr_ne(memory, MAP_FAILED);
     memset(memory, 0xa5, 64 << 10); /* devices are not zeroed */
     tide_plot_format(memory, SIZE);
-    tide_plot_open(&plot, memory);
-    tide_plot_open(&other, memory);
+    tide_plot_open(&plot, memory, SIZE);
+    tide_plot_open(&other, memory, SIZE);
 }
 
 static void teardown(void)
@@ -177,7 +177,7 @@ START_TEST(a_large_table_takes_more_than_one_segment)
     struct tide_plot view = {0};
     ck_assert_ptr_ne(large, MAP_FAILED);
     tide_plot_format(large, size);
-    tide_plot_open(&view, large);
+    tide_plot_open(&view, large, size);
     ck_assert_uint_eq(view.heads, 3); /* 16 KiB and 20,000 lines */
     ck_assert_int_eq(take(&view, TIDE_REGION_LENT, MANY - 3, 0), 3);
     ck_assert_int_eq(take(&view, TIDE_REGION_LENT, 1, 0), -ENOMEM);
@@ -270,7 +270,7 @@ static pthread_barrier_t together;
 static void *churn_thread(void *arg)
 {
     struct tide_plot view = {0};
-    tide_plot_open(&view, memory);
+    tide_plot_open(&view, memory, SIZE);
     pthread_barrier_wait(&together);
     churn(&view, (uintptr_t)arg * 977 + 1);
     return NULL;
@@ -296,7 +296,7 @@ START_TEST(nobody_gets_what_another_has)
     struct tide_plot view = {0};
     pid_t pid = fork();
     if (pid == 0) {
-        tide_plot_open(&view, memory);
+        tide_plot_open(&view, memory, SIZE);
         churn(&view, 5);
         _exit(0);
     }
@@ -348,8 +348,8 @@ static void wide_setup(void)
                   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     ck_assert_ptr_ne(memory, MAP_FAILED);
     tide_plot_format(memory, (size_t)WIDE * TIDE_REGION_SEGMENT);
-    tide_plot_open(&plot, memory);
-    tide_plot_open(&other, memory);
+    tide_plot_open(&plot, memory, (size_t)WIDE * TIDE_REGION_SEGMENT);
+    tide_plot_open(&other, memory, (size_t)WIDE * TIDE_REGION_SEGMENT);
     ck_assert_int_eq(take(&plot, TIDE_REGION_LENT, EDGE - 1, 0), 1);
     ck_assert_int_eq(sigaction(SIGSEGV, &action, NULL), 0);
 }

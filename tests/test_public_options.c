@@ -111,6 +111,7 @@ START_TEST(threads_may_set_and_allocate_together)
 {
     pthread_t thread[2];
     char buf[32];
+    ck_assert_int_eq(tide_option_set("cache", "1M"), 0);
     ck_assert_int_eq(pthread_create(&thread[0], NULL, set_often, "1M"), 0);
     ck_assert_int_eq(pthread_create(&thread[1], NULL, set_often, "2M"), 0);
     for (int i = 0; i < 2000; i++) {

@@ -35,7 +35,7 @@ static size_t mixed_size(uint64_t *seed)
 
 static size_t run_size(uint64_t *seed)
 {
-    return 32769 + next_random(seed) % (960 * KIB);
+    return 32769 + next_random(seed) % (220 * KIB);
 }
 
 static size_t (*const sizes[])(uint64_t *) = {tiny_size, mid_size, mixed_size, run_size};
@@ -268,6 +268,7 @@ START_TEST(purge_reaches_every_heap)
     sem_init(&taken, 0, 0);
     sem_init(&leave, 0, 1);
     tide_segment_set_retain((size_t)1 << 30);
+    tide_magazine_set_budget(64 * KIB);
     pthread_create(&ended, NULL, fill_and_sleep, parked);
     pthread_join(ended, NULL);
     pthread_create(&thread, NULL, fill_and_sleep, theirs);

@@ -17,21 +17,13 @@ static void *block[MANY];
 
 static void setup(void)
 {
+    tide_key_start(); /* else the words of live and free blocks are the same */
     pages = new_owner();
-}
-
-static unsigned take_many(struct tide_pages *from, enum tide_kind kind, unsigned cls, void **out,
-                          unsigned want)
-{
-    unsigned got = 0;
-    while (got < want)
-        got += take_blocks(from, kind, cls, out + got, want - got, NULL);
-    return got;
 }
 
 static void put(struct tide_outbox *box, void *p)
 {
-    tide_remote_put(box, page_of(p), p);
+    put_remote(box, p);
 }
 
 static void count_visit(void *context, const void *p)
@@ -91,18 +83,24 @@ START_TEST(blocks_wait_until_the_batch_is_full)
 }
 END_TEST
 
+/* With blocks for others in the outbox a batch is full with a quarter of the bytes. */
 START_TEST(a_batch_of_great_blocks_is_full_by_bytes)
 {
-    unsigned cls = TIDE_MID_CLASSES - 1;
-    unsigned full = (unsigned)(TIDE_BATCH_BYTES / tide_sizeclass_stride(TIDE_KIND_MID, cls)) + 1;
+    unsigned cls = TIDE_MID_CLASSES - 1, most = TIDE_BATCH_BYTES / (_i == 0 ? 1 : 4);
+    unsigned full = (unsigned)(most / tide_sizeclass_stride(TIDE_KIND_MID, cls)) + 1;
+    struct tide_pages *other = new_owner();
     take_many(pages, TIDE_KIND_MID, cls, block, full);
+    if (_i != 0) {
+        take_many(other, TIDE_KIND_TINY, 1, block + full, 1);
+        put(&outbox, block[full]);
+    }
     for (unsigned i = 0; i < full; i++) {
         ck_assert_uint_eq(waiting_in(pages), 0);
         put(&outbox, block[i]);
     }
-    ck_assert_uint_le(full, 5);
+    ck_assert_uint_lt(full, TIDE_BATCH_BLOCKS);
     ck_assert_uint_eq(waiting_in(pages), full);
-    ck_assert_int_ge(atomic_load(&pages->inbox_bytes), TIDE_BATCH_BYTES);
+    ck_assert_int_ge(atomic_load(&pages->inbox_bytes), most);
 }
 END_TEST
 
@@ -244,16 +242,19 @@ END_TEST
 /* Nobody looks into the inbox: whoever frees keeps it within its bound. */
 START_TEST(an_inbox_is_bounded)
 {
+    tide_segment_set_retain(0);
+    int64_t budget = 0;
     unsigned cls = tide_sizeclass_mid(4096);
     size_t stride = tide_sizeclass_stride(TIDE_KIND_MID, cls);
     take_many(pages, TIDE_KIND_MID, cls, block, MANY);
     for (unsigned i = 0; i < MANY; i++) {
         put(&outbox, block[i]);
+        budget = tide_max((int64_t)tide_segment_retain_limit(), TIDE_INBOX_BYTES);
         ck_assert_int_le(atomic_load(&pages->inbox_bytes),
-                         TIDE_INBOX_BYTES + TIDE_BATCH_BYTES + (int64_t)stride);
+                         budget + TIDE_BATCH_BYTES + (int64_t)stride);
     }
     ck_assert_uint_lt(used(pages, TIDE_KIND_MID, cls),
-                      (TIDE_INBOX_BYTES + 2 * TIDE_BATCH_BYTES) / stride + 1);
+                      ((size_t)budget + 2 * TIDE_BATCH_BYTES) / stride + 1);
     /* ... but does not wait for an owner that is at work on its pages */
     tide_remote_flush(&outbox);
     drain(pages);
@@ -268,6 +269,40 @@ START_TEST(an_inbox_is_bounded)
     tide_remote_drain(pages);
     tide_lock_drop(&pages->lock);
     ck_assert_uint_eq(pages_sum(pages, false), 0);
+}
+END_TEST
+
+/* All inboxes together, and what is free elsewhere, stay within the budget as soon as one has
+ * more than little. */
+START_TEST(inboxes_share_the_budget)
+{
+    struct tide_pages *owner[4];
+    unsigned cls = tide_sizeclass_mid(4096), part = MANY / 4;
+    int64_t most = 0, sum, free = 0, limit = 0;
+    tide_segment_set_retain(4 << 20);
+    for (unsigned k = 0; k < 4; k++) {
+        owner[k] = new_owner();
+        take_many(owner[k], TIDE_KIND_MID, cls, block + k * part, part);
+    }
+    for (unsigned i = 0; i < MANY; i++) {
+        put(&outbox, block[i]);
+        sum = 0;
+        for (unsigned k = 0; k < 4; k++) {
+            int64_t bytes = atomic_load(&owner[k]->inbox_bytes);
+            most = tide_max(most, bytes);
+            sum += bytes;
+        }
+        ck_assert_int_eq((int64_t)TIDE_STAT_GET(waiting), sum);
+        free = sum + (int64_t)(TIDE_STAT_GET(slack) + TIDE_STAT_GET(retained));
+        limit = (int64_t)tide_segment_retain_limit();
+        ck_assert_int_le(sum, limit + 4 * (TIDE_INBOX_BYTES + TIDE_BATCH_BYTES));
+    }
+    ck_assert_int_gt(most, 2 * TIDE_INBOX_BYTES);
+    ck_assert_int_le(free, limit + 4 * (TIDE_INBOX_BYTES + TIDE_BATCH_BYTES));
+    tide_remote_flush(&outbox);
+    for (unsigned k = 0; k < 4; k++)
+        drain(owner[k]);
+    ck_assert_uint_eq(TIDE_STAT_GET(waiting), 0);
 }
 END_TEST
 
@@ -367,7 +402,7 @@ int main(void)
     TCase *group = tcase_create("remote");
     tcase_add_checked_fixture(group, setup, NULL);
     tcase_add_test(group, blocks_wait_until_the_batch_is_full);
-    tcase_add_test(group, a_batch_of_great_blocks_is_full_by_bytes);
+    tcase_add_loop_test(group, a_batch_of_great_blocks_is_full_by_bytes, 0, 2);
     tcase_add_test(group, the_lists_name_the_very_blocks);
     tcase_add_test(group, flush_hands_every_owners_blocks_over);
     tcase_add_test(group, give_puts_one_block_back_at_once);
@@ -375,6 +410,7 @@ int main(void)
     tcase_add_loop_test(group, a_batch_that_outlives_all_generations_is_dropped, 0, 2);
     tcase_add_test(group, the_pusher_drains_a_parked_heap);
     tcase_add_test(group, an_inbox_is_bounded);
+    tcase_add_test(group, inboxes_share_the_budget);
     tcase_add_test(group, batches_are_used_again);
     tcase_add_test(group, without_memory_for_a_batch_blocks_go_back_at_once);
     tcase_add_test(group, locks_are_free_after_a_fork);

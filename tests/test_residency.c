@@ -13,7 +13,7 @@ static uintptr_t base_of[SEGMENTS];
 static void take_some(int touched)
 {
     for (int i = 0; i < SEGMENTS; i++) {
-        struct tide_page *page = tide_segment_take(TIDE_KIND_MID);
+        struct tide_page *page = tide_segment_take(TIDE_KIND_MID, 0);
         ck_assert_ptr_nonnull(page);
         atomic_store_explicit(&page->owner, 1, memory_order_relaxed);
         base_of[i] = tide_page_base(page);

@@ -134,22 +134,24 @@ static void free_by_another(void **blocks)
  * the blocks as out all the time. */
 START_TEST(a_block_that_another_thread_freed_comes_back_at_once)
 {
+    size_t size = _i == 0 ? 4000 : 200;
     void *mine[65] = {NULL};
     for (int i = 0; i < 64; i++)
-        mine[i] = tide_malloc(4000);
-    struct tide_bin *bin = &tide_self->pages->bin[TIDE_KIND_MID][page_of(mine[0])->cls];
-    void *keep = tide_malloc(4000); /* the magazine is empty after a while */
+        mine[i] = tide_malloc(size);
+    const struct tide_page *page = page_of(mine[0]);
+    struct tide_bin *bin = &tide_self->pages->bin[page->kind][page->cls];
+    void *keep = tide_malloc(size); /* the magazine is empty after a while */
     free_by_another(mine);
     uint64_t taken = bin->taken;
     unsigned found = 0;
     for (int i = 0; i < 64; i++) {
-        void *p = tide_malloc(4000);
+        void *p = tide_malloc(size);
         for (int k = 0; k < 64; k++)
             found += p == mine[k];
     }
     ck_assert_uint_gt(found, 8);
     ck_assert_uint_lt(bin->taken - taken, 64 - 8);
-    ck_assert_int_eq(tide_tier_of(keep), TIDE_TIER_MID);
+    ck_assert_int_eq(tide_tier_of(keep), _i == 0 ? TIDE_TIER_MID : TIDE_TIER_TINY);
 }
 END_TEST
 
@@ -158,21 +160,67 @@ static void in_two_batches(void *p)
 {
     struct tide_outbox other = {{NULL}};
     void *mine[2] = {p, NULL};
+    size_t size = asked_for(p);
     tide_remote_put(&other, page_of(p), p);
     free_by_another(mine);
     tide_remote_flush(&other);
     int got = 0;
     for (int i = 0; i < MANY; i++)
-        got += tide_malloc(4000) == p;
+        got += tide_malloc(size) == p;
     APART(got <= 1);
 }
 
 START_TEST(a_block_in_two_batches_is_reported)
 {
-    void *p = warm(4000);
+    void *p = warm(_i == 0 ? 4000 : 200);
     must_die(in_two_batches, p,
-             fault_line("double free", p, "free", "mid", tide_malloc_usable_size(p),
+             fault_line("double free", p, "free", _i == 0 ? "mid" : "tiny",
+                        tide_malloc_usable_size(p), tide_self->owner, "free"));
+}
+END_TEST
+
+/* One came home already, and waits where the next malloc takes it from; the other one is found
+ * by a thread that empties the inbox. */
+static void at_home_twice(void *p)
+{
+    void *mine[2] = {p, NULL};
+    struct tide_outbox other = {{NULL}};
+    free_by_another(mine);
+    for (int i = 0; i < MANY && !tide_self->pages->caches(tide_self->pages, page_of(p), p); i++)
+        APART(tide_malloc(400) != NULL);
+    tide_remote_put(&other, page_of(p), p);
+    tide_remote_flush(&other);
+    tide_lock_take(&tide_self->pages->lock);
+    tide_remote_drain(tide_self->pages);
+    tide_lock_drop(&tide_self->pages->lock);
+}
+
+START_TEST(a_block_that_is_at_home_does_not_come_again)
+{
+    void *p = warm(200);
+    must_die(at_home_twice, p,
+             fault_line("double free", p, "free", "tiny", tide_malloc_usable_size(p),
                         tide_self->owner, "free"));
+}
+END_TEST
+
+/* What was written to after it was freed says no more that it is on its way. Its mark may still
+ * be there: it comes home through its page, and again. */
+static void written_on_the_way(void *p)
+{
+    void *mine[2] = {p, NULL};
+    for (int round = 0, found = 0; round < 3; round++, found = 0) {
+        free_by_another(mine);
+        memset(p, 7, 8);
+        for (int i = 0; i < MANY; i++)
+            found += tide_malloc(200) == p;
+        APART(found == 1);
+    }
+}
+
+START_TEST(a_block_that_was_written_to_on_its_way_comes_home)
+{
+    must_live(written_on_the_way, warm(200), "");
 }
 END_TEST
 
@@ -181,7 +229,9 @@ int main(void)
     TCase *group = tcase_create("route_twice");
     tcase_add_test(group, what_came_home_twice_is_handed_out_once);
     tcase_add_test(group, a_second_batch_takes_nothing_from_a_holder);
-    tcase_add_test(group, a_block_that_another_thread_freed_comes_back_at_once);
-    tcase_add_test(group, a_block_in_two_batches_is_reported);
+    tcase_add_loop_test(group, a_block_that_another_thread_freed_comes_back_at_once, 0, 2);
+    tcase_add_loop_test(group, a_block_in_two_batches_is_reported, 0, 2);
+    tcase_add_test(group, a_block_that_is_at_home_does_not_come_again);
+    tcase_add_test(group, a_block_that_was_written_to_on_its_way_comes_home);
     return run_group("route_twice", group);
 }

@@ -29,7 +29,7 @@ static bool all_are(const struct tide_page *page, char value)
 /* Takes one as page does: with an owner. */
 static struct tide_page *take(enum tide_kind kind)
 {
-    struct tide_page *page = tide_segment_take(kind);
+    struct tide_page *page = tide_segment_take(kind, 0);
     if (page != NULL)
         atomic_store_explicit(&page->owner, 1, memory_order_relaxed);
     return page;
@@ -75,7 +75,7 @@ START_TEST(a_fresh_segment_is_blank_aligned_and_zero)
         for (int kind = 0; kind < TIDE_KINDS; kind++) {
             if (kind == TIDE_KIND_LARGE && i >= 5)
                 continue;
-            struct tide_page *page = seen[kind][i] = tide_segment_take((enum tide_kind)kind);
+            struct tide_page *page = seen[kind][i] = tide_segment_take((enum tide_kind)kind, 0);
             ck_assert_ptr_nonnull(page);
             check_blank(page, (enum tide_kind)kind);
             atomic_store(&page->owner, 1);
@@ -352,15 +352,28 @@ START_TEST(the_last_one_given_is_taken_first)
     for (int i = 0; i < 3; i++)
         tide_segment_give(page[i]);
     for (int i = 2; i >= 0; i--) {
-        struct tide_page *again = tide_segment_take(TIDE_KIND_MID);
+        struct tide_page *again = tide_segment_take(TIDE_KIND_MID, 0);
         ck_assert_ptr_eq(again, page[i]);
         check_blank(again, TIDE_KIND_MID);
         ck_assert_int_eq(again->zeroed, 0);
         ck_assert(all_are(again, 1));
     }
-    struct tide_page *fresh = tide_segment_take(TIDE_KIND_MID);
+    struct tide_page *fresh = tide_segment_take(TIDE_KIND_MID, 0);
     ck_assert(fresh != page[0] && fresh != page[1] && fresh != page[2]);
     ck_assert_int_eq(fresh->zeroed, 1);
+}
+END_TEST
+
+START_TEST(one_that_had_blocks_of_the_size_is_taken_first)
+{
+    struct tide_page *page[3];
+    for (uint32_t i = 0; i < 3; i++)
+        (page[i] = take_filled(TIDE_KIND_MID, 1))->stride = 4096 * (i + 1);
+    for (int i = 0; i < 3; i++)
+        tide_segment_give(page[i]);
+    ck_assert_ptr_eq(tide_segment_take(TIDE_KIND_MID, 4096), page[0]);
+    ck_assert_ptr_eq(tide_segment_take(TIDE_KIND_MID, 4096), page[2]);
+    ck_assert_ptr_eq(tide_segment_take(TIDE_KIND_MID, 8192), page[1]);
 }
 END_TEST
 
@@ -369,7 +382,7 @@ START_TEST(kinds_do_not_share_segments)
     struct tide_page *mid = take_filled(TIDE_KIND_MID, 1);
     tide_segment_give(mid);
     for (int kind = 0; kind < TIDE_KINDS; kind++) {
-        struct tide_page *page = tide_segment_take((enum tide_kind)kind);
+        struct tide_page *page = tide_segment_take((enum tide_kind)kind, 0);
         ck_assert_int_eq(page->kind, kind);
         ck_assert_int_eq(page == mid, kind == TIDE_KIND_MID);
     }
@@ -397,6 +410,20 @@ START_TEST(use_and_retention_are_counted)
     ck_assert_uint_eq(TIDE_STAT_GET(retained), 70000);
     take(TIDE_KIND_LARGE);
     ck_assert_uint_eq(TIDE_STAT_GET(retained), 0);
+}
+END_TEST
+
+/* ... and grows with what went back too early: a small process may keep more of what it had. */
+START_TEST(the_limit_grows_with_regret)
+{
+    tide_segment_set_retain(1 << 20);
+    tide_stat_touch(8 << 20);
+    TIDE_STAT_ADD(regret, 8 << 20);
+    ck_assert_uint_eq(tide_segment_retain_limit(), 2 << 20);
+    TIDE_STAT_ADD(regret, 100 << 20);
+    ck_assert_uint_eq(tide_segment_retain_limit(), 3 << 20);
+    tide_stat_touch(1 << 20);
+    ck_assert_uint_eq(tide_segment_retain_limit(), 2 << 20);
 }
 END_TEST
 
@@ -555,9 +582,11 @@ int main(void)
                                   mode_follows_shadow_and_delay,
                                   the_shadow_has_a_word_for_each_kib,
                                   the_last_one_given_is_taken_first,
+                                  one_that_had_blocks_of_the_size_is_taken_first,
                                   kinds_do_not_share_segments,
                                   use_and_retention_are_counted,
                                   the_limit_is_the_option_or_a_twentieth_of_the_peak,
+                                  the_limit_grows_with_regret,
                                   above_the_budget_the_oldest_go_first,
                                   the_budget_is_shared_with_pages,
                                   without_a_budget_nothing_stays,

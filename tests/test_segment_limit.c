@@ -35,7 +35,7 @@ static char *memory(const struct tide_page *page)
 static unsigned take_all(enum tide_kind kind)
 {
     unsigned count = 0;
-    while (count < MOST && (lent[count] = tide_segment_take(kind)) != NULL) {
+    while (count < MOST && (lent[count] = tide_segment_take(kind, 0)) != NULL) {
         atomic_store(&lent[count]->owner, 1);
         UNIT_NEED(*(uint64_t *)memory(lent[count]) == 0);
         *(uint64_t *)memory(lent[count]) = count;
@@ -69,7 +69,7 @@ static void exhaust(long kind)
     errno = 4321;
     unsigned count = take_all((enum tide_kind)kind);
     UNIT_NEED(count < MOST);
-    UNIT_NEED(tide_segment_take((enum tide_kind)kind) == NULL);
+    UNIT_NEED(tide_segment_take((enum tide_kind)kind, 0) == NULL);
     UNIT_NEED(errno == 4321);
     check_all((enum tide_kind)kind, count);
     dprintf(2, "%zu", count * size_of((enum tide_kind)kind));
@@ -98,8 +98,8 @@ static void exhaust_and_recover(long kind)
     for (unsigned i = 0; i < count; i += 2)
         tide_segment_give(lent[i]);
     for (unsigned i = 0; i < count; i += 2)
-        UNIT_NEED((lent[i] = tide_segment_take((enum tide_kind)kind)) != NULL);
-    UNIT_NEED(tide_segment_take((enum tide_kind)kind) == NULL);
+        UNIT_NEED((lent[i] = tide_segment_take((enum tide_kind)kind, 0)) != NULL);
+    UNIT_NEED(tide_segment_take((enum tide_kind)kind, 0) == NULL);
     for (unsigned i = 0; i < count; i++)
         tide_segment_give(lent[i]);
     UNIT_NEED(TIDE_STAT_GET(used) == 0);
@@ -149,7 +149,7 @@ static void under_odd_limit(long limit)
 {
     unit_limit(RLIMIT_AS, (size_t)limit);
     for (int kind = 0; kind < TIDE_KINDS; kind++) {
-        struct tide_page *page = tide_segment_take((enum tide_kind)kind);
+        struct tide_page *page = tide_segment_take((enum tide_kind)kind, 0);
         UNIT_NEED(page != NULL);
         UNIT_NEED(tide_page_window(page) == &tide_windows[kind]);
         UNIT_NEED((uintptr_t)page % TIDE_LINE == 0);
@@ -172,7 +172,7 @@ static void with_nothing(long kind)
     unit_limit(RLIMIT_AS, unit_status("VmSize") + (64 << 10));
     errno = 4321;
     for (int i = 0; i < 3; i++)
-        UNIT_NEED(tide_segment_take((enum tide_kind)kind) == NULL);
+        UNIT_NEED(tide_segment_take((enum tide_kind)kind, 0) == NULL);
     UNIT_NEED(errno == 4321);
     UNIT_NEED(TIDE_STAT_GET(used) == 0);
     unit_limit(RLIMIT_AS, unit_status("VmSize") + ROOM);
@@ -194,7 +194,7 @@ static void beside_a_giant(long unused)
     UNIT_NEED(tide_vmem_reserve(giant) != NULL);
     unit_limit(RLIMIT_AS, unit_status("VmSize") + ROOM);
     for (int kind = 0; kind < TIDE_KINDS; kind++) {
-        struct tide_page *page = tide_segment_take((enum tide_kind)kind);
+        struct tide_page *page = tide_segment_take((enum tide_kind)kind, 0);
         UNIT_NEED(page != NULL && tide_page_window(page) == &tide_windows[kind]);
         UNIT_NEED((size_t)tide_page_window(page)->reserved < ROOM);
     }
@@ -219,7 +219,7 @@ static void with_locked_future(long unused)
         syscall(SYS_mlockall, MCL_FUTURE) != 0)
         return;
     for (int kind = 0; kind < (most == 64 << 20 ? TIDE_KINDS : TIDE_KIND_LARGE); kind++) {
-        struct tide_page *page = tide_segment_take((enum tide_kind)kind);
+        struct tide_page *page = tide_segment_take((enum tide_kind)kind, 0);
         UNIT_NEED(page != NULL);
         memset(memory(page), 1, size_of((enum tide_kind)kind));
     }
@@ -259,12 +259,12 @@ static void without_commit(long kind)
     UNIT_NEED(count * size_of((enum tide_kind)kind) >= 40 << 20);
     UNIT_NEED(count < MOST);
     for (int i = 0; i < 200; i++)
-        UNIT_NEED(tide_segment_take((enum tide_kind)kind) == NULL);
+        UNIT_NEED(tide_segment_take((enum tide_kind)kind, 0) == NULL);
     check_all((enum tide_kind)kind, count);
     dprintf(2, "%zu %zu %zu %zu %zu %zu", windows, (size_t)atomic_load(&tide_window_count), space,
             unit_status("VmSize"), tide_meta_bytes(), bytes_of_tables());
     unit_limit(RLIMIT_DATA, RLIM_INFINITY);
-    if (tide_segment_take((enum tide_kind)kind) == NULL)
+    if (tide_segment_take((enum tide_kind)kind, 0) == NULL)
         _exit(1);
 }
 
@@ -312,14 +312,14 @@ static void capped_without_commit(long unused)
     struct tide_source source = {.ops = &tide_source_near, .node = -1, .far = true, .why = ""};
     tide_segment_start(&source, false);
     tide_segment_bound(4 * SMALL, false);
-    struct tide_page *first = tide_segment_take(TIDE_KIND_MID);
+    struct tide_page *first = tide_segment_take(TIDE_KIND_MID, 0);
     UNIT_NEED(first != NULL);
     unit_limit(RLIMIT_DATA, 4096);
     for (int i = 0; i < 20; i++)
-        UNIT_NEED(tide_segment_take(TIDE_KIND_MID) == NULL);
+        UNIT_NEED(tide_segment_take(TIDE_KIND_MID, 0) == NULL);
     unit_limit(RLIMIT_DATA, RLIM_INFINITY);
     for (int i = 1; i < 8; i++)
-        UNIT_NEED((lent[i] = tide_segment_take(TIDE_KIND_MID)) != NULL);
+        UNIT_NEED((lent[i] = tide_segment_take(TIDE_KIND_MID, 0)) != NULL);
     UNIT_NEED(tide_page_window(first)->far == 4 * (size_t)SMALL);
 }
 
@@ -341,7 +341,7 @@ static void *take_and_give(void *arg)
     for (int i = 0; i < ROUNDS; i++) {
         struct tide_page **at = &mine[unit_random(&state) % 8];
         if (*at == NULL) {
-            *at = tide_segment_take((enum tide_kind)(unit_random(&state) % TIDE_KIND_LARGE));
+            *at = tide_segment_take((enum tide_kind)(unit_random(&state) % TIDE_KIND_LARGE), 0);
             atomic_store(&(*at)->owner, (uint32_t)me);
             *(uint64_t *)memory(*at) = me;
         } else {
@@ -400,7 +400,7 @@ START_TEST(addresses_can_be_asked_about_while_windows_open)
         ck_assert_int_eq(pthread_create(&thread[i], NULL, ask_often, (void *)&newest), 0);
     usleep(1000);
     for (int i = 0; i < 200; i++) {
-        struct tide_page *page = tide_segment_take((enum tide_kind)(i % TIDE_KINDS));
+        struct tide_page *page = tide_segment_take((enum tide_kind)(i % TIDE_KINDS), 0);
         ck_assert_ptr_nonnull(page);
         atomic_store(&newest, tide_page_base(page));
     }
@@ -413,7 +413,7 @@ END_TEST
 
 static void *take_one(void *kind)
 {
-    tide_segment_take((enum tide_kind)(uintptr_t)kind);
+    tide_segment_take((enum tide_kind)(uintptr_t)kind, 0);
     atomic_store(&stop, true);
     return NULL;
 }
@@ -457,11 +457,11 @@ END_TEST
 static void runs_follow_the_limit(long which)
 {
     static const rlim_t limit[] = {RLIM_INFINITY, (rlim_t)1 << 40, (rlim_t)1 << 29};
-    static const size_t expect[] = {TIDE_LARGE_TOP, 128 << 10, TIDE_MID_TOP};
+    static const size_t expect[] = {256 << 10, 128 << 10, TIDE_MID_TOP};
     unit_limit(RLIMIT_AS, limit[which]);
-    UNIT_NEED(tide_large_run_max() == expect[which]);
+    UNIT_NEED(tide_large_is_run(expect[which]) && !tide_large_is_run(expect[which] + 1));
     unit_limit(RLIMIT_AS, limit[0]);
-    UNIT_NEED(tide_large_run_max() == expect[which]);
+    UNIT_NEED(tide_large_is_run(expect[which]) && !tide_large_is_run(expect[which] + 1));
 }
 
 START_TEST(runs_are_short_where_address_space_is_scarce)

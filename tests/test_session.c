@@ -3,6 +3,8 @@
 
 #include <pthread.h>
 
+#include "box/park.h"
+
 static struct tide_logmap map;
 
 static void make(bool mutex)
@@ -96,6 +98,81 @@ START_TEST(clients_do_not_wait_for_each_other)
 }
 END_TEST
 
+/* The door, then the slot: who comes in between leaves its batch with whoever has the door. */
+START_TEST(who_has_the_door_while_it_publishes_takes_others_along)
+{
+    struct tide_ring_claim claim;
+    struct tide_order_place at = {0, 0};
+    make(_i);
+    struct tide_broker one = log_producer(&map, 1), two = one;
+    if (_i) { /* all share one door */
+        ck_assert(!tide_session_try(&map, 1, &(uint64_t){0}));
+        log_drop(&map);
+        return;
+    }
+    uint64_t kept = 0;
+    ck_assert(tide_session_try(&map, 1, &kept));
+    ck_assert(!tide_session_try(&map, 1, &kept));
+    ck_assert_int_eq(submit(&two, 0, 1), TIDE_SESSION_HELD);
+    ck_assert(tide_ring_claim(&map, 1, 24, TIDE_RING_ALL, &one.entry->claim, &claim));
+    struct tide_ring_batch batch = {
+        .number = 0, .client = 1, .epoch = one.epoch, .count = 1, .size = 24};
+    tide_ring_publish(&map, &claim, &batch, 0);
+    ck_assert_int_eq(
+        tide_session_submit_in(&map, 1, 0, 1, tide_logmap_slot(&map, 1, claim.slot), &at),
+        TIDE_SESSION_PLACED);
+    ck_assert_uint_eq(at.place, 0);
+    check_order((uint64_t[]){0, 1}, 2);
+    ck_assert_uint_eq(atomic_load(&map.session[1].door), 0);
+    log_drop(&map);
+}
+END_TEST
+
+static uint64_t contention(void)
+{
+    return atomic_load(&map.head->contention);
+}
+
+static void *submit_zero(void *producer)
+{
+    struct tide_broker_result result = {.verdict = TIDE_SESSION_REFUSED};
+    log_append(producer, 0, 1, 8, &result);
+    return result.verdict == TIDE_SESSION_PLACED ? producer : NULL;
+}
+
+/* A door that is taken, and a mutex that is: each time that one comes upon it counts one. */
+START_TEST(what_is_found_taken_is_counted)
+{
+    make(_i);
+    struct tide_broker one = log_producer(&map, 1), two = log_producer(&map, 2);
+    ck_assert_int_eq(submit(&two, 0, 0), TIDE_SESSION_PLACED);
+    ck_assert_int_eq(submit(&two, 0, 2), TIDE_SESSION_HELD); /* waits, but for no door */
+    ck_assert_uint_eq(contention(), 0);
+    if (_i) {
+        pthread_t thread;
+        void *placed;
+        ck_assert(tide_lock_try(&map.head->mutex));
+        ck_assert_int_eq(pthread_create(&thread, NULL, submit_zero, &one), 0);
+        while (contention() == 0) /* nothing else ends its wait, so it gets there */
+            tide_park_yield();
+        tide_lock_drop_own(&map.head->mutex);
+        ck_assert_int_eq(pthread_join(thread, &placed), 0);
+        ck_assert_ptr_nonnull(placed);
+        ck_assert_uint_eq(contention(), 1);
+    } else {
+        for (uint64_t i = 0; i < 3; i++) {
+            ck_assert_uint_eq(contention(), i);
+            ck_assert(tide_session_try(&map, 1, &(uint64_t){0}));
+            ck_assert_int_eq(submit(&one, 0, i), TIDE_SESSION_HELD);
+            ck_assert_uint_eq(contention(), i + 1);
+            ck_assert_uint_ne(tide_door_leave(&map, 1), 0); /* what was handed over */
+            ck_assert_uint_eq(tide_door_leave(&map, 1), 0);
+        }
+    }
+    log_drop(&map);
+}
+END_TEST
+
 START_TEST(an_opened_session_refuses_the_epoch_before)
 {
     make(_i);
@@ -115,6 +192,38 @@ START_TEST(an_opened_session_refuses_the_epoch_before)
     ck_assert_int_eq(submit(&new, 1, 3), TIDE_SESSION_PLACED);
     ck_assert_uint_eq(tide_session_epoch(&map, 2), new.epoch);
     ck_assert_uint_eq(tide_session_epoch(&map, 3), 0);
+    log_drop(&map);
+}
+END_TEST
+
+/* Only if it still waits for the same batch, of the same epoch, and nobody gives places. */
+START_TEST(a_session_that_waits_for_too_long_is_ended)
+{
+    make(_i);
+    struct tide_broker one = log_producer(&map, 2);
+    ck_assert(!tide_session_expire(&map, 2, one.epoch, 0)); /* nothing waits */
+    submit(&one, 0, 0);
+    submit(&one, 0, 2);
+    ck_assert(tide_session_waits(&map, 2));
+    ck_assert(!tide_session_expire(&map, 2, one.epoch, 0));
+    ck_assert(!tide_session_expire(&map, 2, one.epoch + 1, 1));
+    ck_assert(tide_session_is_current(&map, 2, one.epoch));
+    if (!_i) {
+        ck_assert(tide_session_try(&map, 2, &(uint64_t){0}));
+        ck_assert(!tide_session_expire(&map, 2, one.epoch, 1));
+        atomic_store(&map.session[2].door, 0);
+    }
+    ck_assert(tide_session_expire(&map, 2, one.epoch, 1));
+    ck_assert(!tide_session_is_current(&map, 2, one.epoch));
+    ck_assert(!tide_session_waits(&map, 2));
+    ck_assert(!tide_session_expire(&map, 2, one.epoch, 1));
+    ck_assert_int_eq(submit(&one, 0, 1), TIDE_SESSION_REFUSED);
+    struct tide_broker new = log_producer(&map, 2);
+    ck_assert_uint_eq(new.next, 1);
+    ck_assert_int_eq(submit(&new, 1, 1), TIDE_SESSION_PLACED);
+    check_order((uint64_t[]){0, 1}, 2);
+    tide_trim_below(&map, 0, UINT64_MAX, false);
+    ck_assert_uint_eq(atomic_load(&map.broker[0].released_slot), tide_ring_head(&map, 0).slot);
     log_drop(&map);
 }
 END_TEST
@@ -204,7 +313,10 @@ int main(void)
     tcase_add_loop_test(tcase, repeated_and_late_batches_are_recognised_and_dropped, 0, 2);
     tcase_add_loop_test(tcase, what_is_too_early_is_refused, 0, 2);
     tcase_add_loop_test(tcase, clients_do_not_wait_for_each_other, 0, 2);
+    tcase_add_loop_test(tcase, who_has_the_door_while_it_publishes_takes_others_along, 0, 2);
+    tcase_add_loop_test(tcase, what_is_found_taken_is_counted, 0, 2);
     tcase_add_loop_test(tcase, an_opened_session_refuses_the_epoch_before, 0, 2);
+    tcase_add_loop_test(tcase, a_session_that_waits_for_too_long_is_ended, 0, 2);
     tcase_add_loop_test(tcase, what_others_wait_for_finds_room, 0, 2);
     tcase_add_loop_test(tcase, a_client_that_does_not_exist_is_refused, 0, 2);
     tcase_add_loop_test(tcase, threads_that_share_a_client_keep_its_order, 0, 2);

@@ -99,6 +99,17 @@ START_TEST(every_size_has_its_slot_with_a_low_ceiling)
 }
 END_TEST
 
+START_TEST(the_table_that_is_built_in_is_that_of_the_default)
+{
+    struct tide_sizeclass before = tide_sizeclass;
+    check_slots(2047, 2047); /* makes nothing: the default is there */
+    tide_sizeclass_start(1023);
+    ck_assert_mem_ne(&before, &tide_sizeclass, sizeof before);
+    check_slots(2047, 2047);
+    ck_assert_mem_eq(&before, &tide_sizeclass, sizeof before);
+}
+END_TEST
+
 START_TEST(tiny_max_is_rounded_down_to_15_mod_16)
 {
     for (size_t asked = 1023; asked <= 2047; asked++) {
@@ -192,6 +203,7 @@ int main(void)
                                   named_borders_are_where_they_should_be,
                                   every_size_has_its_slot,
                                   every_size_has_its_slot_with_a_low_ceiling,
+                                  the_table_that_is_built_in_is_that_of_the_default,
                                   tiny_max_is_rounded_down_to_15_mod_16,
                                   classes_of_an_explicit_tier,
                                   aligned_lookups_find_the_first_that_fits,

@@ -114,6 +114,66 @@ START_TEST(damage_is_noticed_and_not_delivered)
 }
 END_TEST
 
+/* Where others may have to wait for the end of a call, it does not look at all there is. */
+START_TEST(a_call_sums_up_a_part_in_a_shared_log)
+{
+    enum { SIZE = 4 << 20, COUNT = 6 };
+    struct tide_sub_batch batch[COUNT];
+    make((struct tide_layout_wish){
+        .level = 5, .slots = 8, .payload = 8 * SIZE, .features = TIDE_LAYOUT_CHECKSUM});
+    map.shared = _i == 1;
+    struct tide_sub sub = log_reader(&map, 0, TIDE_LAYOUT_GATE);
+    for (int i = 0; i < COUNT; i++)
+        ck_assert(log_append(&producer, 0, 1, SIZE - 64, NULL));
+    ck_assert_int_eq(tide_sub_poll(&sub, batch, COUNT), _i == 1 ? 5 : COUNT);
+    ck_assert_int_eq(tide_sub_poll(&sub, batch, COUNT), _i == 1 ? 1 : 0);
+    tide_sub_close(&sub);
+    map.shared = false;
+    log_drop(&map);
+}
+END_TEST
+
+#ifdef TIDE_DEBUG
+static struct tide_sub *victim;
+static unsigned looks_left;
+
+/* At the n-th look an append that needs room detaches the reader, and uses the room. */
+static void detach_and_overwrite(void)
+{
+    if (looks_left > 0 && --looks_left == 0) {
+        atomic_store(&victim->entry->fate, 1);
+        memset(map.payload, 0x55, 1024);
+    }
+}
+
+/* Whenever that is, it gets its batch as it was, or is told what became of it: nothing is
+ * damaged. */
+START_TEST(a_reader_that_is_detached_meanwhile_is_told_so)
+{
+    struct tide_sub_batch batch;
+    int told = 0;
+    for (unsigned i = 1; looks_left == 0; i++) {
+        make((struct tide_layout_wish){
+            .level = _i == 0 ? 5 : 0, .slots = 8, .features = TIDE_LAYOUT_CHECKSUM});
+        struct tide_sub sub = log_reader(&map, 0, TIDE_LAYOUT_DETACH);
+        append(1);
+        victim = &sub;
+        looks_left = i;
+        tide_coh_hook = detach_and_overwrite;
+        int got = tide_sub_poll(&sub, &batch, 1);
+        tide_coh_hook = NULL;
+        ck_assert_msg(got == (looks_left == 0 ? -EPIPE : 1), "detached at look %u: %d", i, got);
+        told += got == -EPIPE;
+        tide_sub_close(&sub);
+        log_drop(&map);
+        ck_assert_uint_lt(i, 100);
+    }
+    looks_left = 0;
+    ck_assert_int_gt(told, 1); /* not only before it began */
+}
+END_TEST
+#endif
+
 START_TEST(offsets_out_of_the_log_are_not_followed)
 {
     struct tide_sub_batch batch;
@@ -231,6 +291,10 @@ int main(void)
     }
     tcase_add_test(tcase, batches_are_read_where_they_lie);
     tcase_add_loop_test(tcase, damage_is_noticed_and_not_delivered, 0, 4);
+    tcase_add_loop_test(tcase, a_call_sums_up_a_part_in_a_shared_log, 0, 2);
+#ifdef TIDE_DEBUG
+    tcase_add_loop_test(tcase, a_reader_that_is_detached_meanwhile_is_told_so, 0, 2);
+#endif
     tcase_add_loop_test(tcase, offsets_out_of_the_log_are_not_followed, 0, 2);
     tcase_add_test(tcase, the_cursor_is_there_when_nothing_is_left);
     tcase_add_test(tcase, the_table_of_readers_can_be_full);

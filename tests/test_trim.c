@@ -159,6 +159,21 @@ START_TEST(nobody_trims_while_it_is_stopped)
 }
 END_TEST
 
+/* Somebody wrote that all slots but the last that there can be are released, and that those
+ * behind it were trimmed before they had a place. */
+START_TEST(a_release_before_zero_comes_to_an_end)
+{
+    make((struct tide_layout_wish){.level = 5, .slots = 4});
+    append(0, 2);
+    atomic_store(&map.broker[0].released_slot, UINT64_MAX);
+    for (uint64_t slot = 0; slot < 2; slot++)
+        tide_trim_drop(&map, 0, tide_logmap_at(&map.slots, UINT64_MAX + slot));
+    tide_trim_below(&map, 0, UINT64_MAX, false);
+    ck_assert_uint_eq(tide_trim_earliest(&map, 0), 2);
+    log_drop(&map);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("trim");
@@ -171,6 +186,7 @@ int main(void)
     tcase_add_loop_test(tcase, policies_of_a_reader_that_stands_in_the_way, 0,
                         2 * TIDE_LAYOUT_POLICIES);
     tcase_add_test(tcase, nobody_trims_while_it_is_stopped);
+    tcase_add_test(tcase, a_release_before_zero_comes_to_an_end);
     suite_add_tcase(suite, tcase);
     return unit_run(suite);
 }

@@ -5,6 +5,8 @@
 #include <linux/mempolicy.h>
 #include <pthread.h>
 #include <sched.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 
 #include "unit_base.h"
@@ -289,6 +291,34 @@ START_TEST(huge_pages_are_asked_for)
 }
 END_TEST
 
+/* Page faults while one byte of each page is read. */
+static long faults_of(const volatile char *base)
+{
+    struct rusage before, after;
+    getrusage(RUSAGE_SELF, &before);
+    for (size_t i = 0; i < SIZE; i += 4096)
+        (void)base[i];
+    getrusage(RUSAGE_SELF, &after);
+    return after.ru_minflt - before.ru_minflt;
+}
+
+START_TEST(fetched_pages_are_there)
+{
+    char *base = tide_vmem_map(SIZE), *other = tide_vmem_map(SIZE);
+    madvise(base, SIZE, MADV_NOHUGEPAGE); /* which would come for both at once */
+    madvise(other, SIZE, MADV_NOHUGEPAGE);
+    errno = KEEP; /* a kernel without huge pages does not know that */
+    int result = tide_vmem_advise(base, SIZE, TIDE_VMEM_FETCH);
+    ck_assert_int_eq(tide_vmem_advise(base + 1, 4096, TIDE_VMEM_FETCH), -EINVAL);
+    if (result == 0)
+        ck_assert_int_lt(faults_of(base), faults_of(other));
+    else
+        ck_assert_int_eq(result, -EINVAL); /* Linux before 5.14 */
+    ck_assert_int_eq(tide_vmem_unmap(base, SIZE), 0);
+    ck_assert_int_eq(tide_vmem_unmap(other, SIZE), 0);
+}
+END_TEST
+
 START_TEST(the_limit_of_address_space)
 {
     for (long which = 0; which < 3; which++)
@@ -344,6 +374,7 @@ int main(void)
                                   decommit_says_what_is_wrong,
                                   forgotten_pages_are_zero_in_a_child_only,
                                   huge_pages_are_asked_for,
+                                  fetched_pages_are_there,
                                   figures_of_the_machine,
                                   the_limit_of_address_space,
                                   memory_that_comes_back_is_new,

@@ -13,8 +13,8 @@ test_help()
     run log --help
     says 'log --help teaches by examples' 0 out '^  tidepool log tail -f /dev/shm/log '
     check '... and names all subcommands' "$(grep -cE \
-        '^  (create|stat|dump|tail|check|trim) ' "$TMP/out")" -eq 6
-    for name in create stat dump tail check trim; do
+        '^  (create|stat|dump|tail|check|repair|recover|trim|expel) ' "$TMP/out")" -eq 9
+    for name in create stat dump tail check repair recover trim expel; do
         run log "$name" --help
         says "log $name --help" 0 out "^usage: tidepool log $name "
         cp "$TMP/out" "$TMP/help"
@@ -84,6 +84,28 @@ test_no_log()
     done
 }
 
+# A log of another form is no damage.
+test_lanes()
+{
+    local words sum
+    run log create --size=4M --payload=4K --slots=16 "$LOG"
+    use lanes
+    same 'a log in lanes is made' 0 "$STATUS"
+    sum=$(sum <"$LOG")
+    for words in check 'check --json' stat 'stat --json' dump tail repair 'repair --yes' \
+        'repair --json' recover 'recover --json' 'trim --all' expel; do
+        # shellcheck disable=SC2086 # words
+        run log $words "$LOG"
+        says "log $words: a log in lanes: 3" 3 err \
+            "^tidepool log ${words%% *}: .*/log: a log in lanes .* this command does not know it$"
+        same '... and nothing else' 0 "$(wc -l <"$TMP/out")"
+    done
+    run log create "$LOG"
+    says 'log create: it is there already: 3' 3 err 'there is a log in it already .--replace'
+    same '... all of which change nothing' "$sum" "$(sum <"$LOG")"
+    rm -f "$LOG"
+}
+
 # ---- create ----------------------------------------------------------------------------------
 
 test_create()
@@ -111,15 +133,22 @@ $(figure brokers) $(figure slots) $(figure payload) $(figure clients)"
     run log stat --json "$LOG"
     same '... leaves what was there' '0 10' "$(figure level) $(figure slots)"
     run log create --first=5000 --retain=all --sequencing=stepped --checksum --sessions=mutex \
-        --readers=3 --window=7 --level=4 --slots=16 --payload=4K --clients=2 --replace "$LOG"
+        --readers=3 --window=7 --lease=1500 --level=4 --slots=16 --payload=4K --clients=2 \
+        --replace "$LOG"
     run log stat --json "$LOG"
-    same 'all flags arrive' '5000 all stepped true mutex 3 7' "$(figure first) $(figure retain) \
-$(figure sequencing) $(figure checksum) $(figure sessions) $(figure readers) $(figure window)"
+    same 'all flags arrive' '5000 all stepped true mutex 3 7 1500' "$(figure first) \
+$(figure retain) $(figure sequencing) $(figure checksum) $(figure sessions) $(figure readers) \
+$(figure window) $(figure lease_ms)"
     rm -f "$LOG"
     run log create --size=3M --payload=4K "file:$LOG"
     same 'create --size' "0 3145728" "$STATUS $(stat -c %s "$LOG")"
     run log create --level=4 --payload=4K --slots=16 "$TMP/region"
     says 'in a region that is there' 0 out '^made a log of level 4'
+    run log stat --json "$TMP/region"
+    same 'a lease of 10 s is the default' 10000 "$(figure lease_ms)"
+    run log create --level=4 --payload=4K --slots=16 --lease=never --replace "$TMP/region"
+    run log stat --json "$TMP/region"
+    same '... unless it is to be none' 0 "$(figure lease_ms)"
     : >"$LOG"
     run log create "$LOG"
     says 'in an empty file' 0 out '^made a log'
@@ -146,6 +175,10 @@ test_create_bad()
     says 'brokers: 2' 2 err 'brokers: 33, allowed: 1 to 32$'
     run log create --brokers=x "$LOG"
     says 'no number: 2' 2 err "--brokers: 'x' is not allowed; allowed: 1 to 4294967295$"
+    run log create --lease=9 "$LOG"
+    says 'a lease: 2' 2 err "--lease: '9' is not allowed; allowed: 10 to 3600000, never$"
+    run log create --level=5 --lease=10 "$LOG"
+    says 'a lease but at level 4: 2' 2 err 'lease, of sessions.*: 10000000, allowed: 0'
     run log create --payload=100 "$LOG"
     says 'payload: 2' 2 err 'payload bytes of a broker: 100, allowed: 256 to '
     run log create --payload=1X "$LOG"
@@ -327,6 +360,7 @@ test_trim()
 test_help
 test_bad_words
 test_no_log
+test_lanes
 test_create
 test_create_bad
 test_dump

@@ -4,7 +4,10 @@
 set -u
 . "$(dirname "$0")/lib_vm.sh"
 
+need "$BUILD/tidepool-broker"
+FILES=("$BUILD/tidepool-broker")
 guest cxl cxl
+FILES=()
 guest cxl-kmem cxl-kmem
 guest cxl2-kmem cxl2-kmem
 pair cxl-share cxl

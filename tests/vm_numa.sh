@@ -6,6 +6,7 @@ set -u
 
 bring sqlite3
 suites source numa topo residency region region_heap regions source_file store share
-FILES+=("$VM/work.sql")
+need "$BUILD/tidepool-broker"
+FILES+=("$VM/work.sql" "$BUILD/tidepool-broker")
 guest numa numa
 finish

@@ -7,6 +7,7 @@
 #   tools/deps.sh unpack NAME DEST   a binary package into the directory DEST
 #   tools/deps.sh unpack-all DEST NAME...   the same with what they need and the machine lacks
 #   tools/deps.sh unpack-backports DEST NAME...   unpack-all, from the suite of backports
+#   tools/deps.sh unpack-foreign ARCH DEST NAME...   packages of another architecture, these alone
 #   tools/deps.sh kernel DEST [backports]   this Debian's kernel for virtual machines, or
 #                                    the one of its backports, with its modules
 #   tools/deps.sh source NAME DEST   the upstream source of a source package into DEST
@@ -15,7 +16,7 @@
 # is possible it prints the command to run and exits 3. When nothing is missing
 # it does nothing and asks no network.
 #
-# The last five install nothing and need no root: they work under
+# The last six install nothing and need no root: they work under
 # $BUILD/deps with package lists of their own, made from the machine's apt sources.
 # The machine's configuration is only read. apt verifies what it downloads.
 set -u
@@ -213,10 +214,11 @@ write_sources()
     fi
 }
 
-# A configuration for apt that keeps everything it writes under $DEPS.
+# A configuration for apt that keeps everything it writes under $DEPS; of kind arch-ARCH: for
+# packages of that architecture, whatever the machine is.
 write_config()
 {
-    local dir=$1
+    local dir=$1 arch=${2#arch-}
     mkdir -p "$dir/lists/partial" "$dir/cache/archives/partial" "$dir/log"
     cat >"$dir/apt.conf" <<EOF
 Dir::State "$dir";
@@ -233,6 +235,9 @@ Acquire::Retries "2";
 #clear APT::Update::Post-Invoke;
 #clear APT::Update::Post-Invoke-Success;
 EOF
+    [[ $2 != arch-* ]] ||
+        printf 'APT::Architecture "%s";\nAPT::Architectures { "%s"; };\n' "$arch" "$arch" \
+            >>"$dir/apt.conf"
 }
 
 # private_lists KIND: sets CONF to a configuration whose lists are there.
@@ -242,7 +247,7 @@ private_lists()
     CONF=$dir/apt.conf
     [[ -e $dir/updated && -z ${2:-} ]] && return
     rm -rf "$dir"
-    write_sources "$kind" "$dir" && write_config "$dir" || return
+    write_sources "$kind" "$dir" && write_config "$dir" "$kind" || return
     say "reading package lists ($kind)"
     if ! apt-get -c "$CONF" -qq update </dev/null >&2; then
         say 'some package lists could not be read'
@@ -368,6 +373,26 @@ unpack_all()
     touch "$dest/.unpacked-$key"
 }
 
+unpack_foreign()
+{
+    local arch=$1 dest dir key file
+    dest=$(absolute "$2")
+    key=$arch-$(tr ' ' + <<<"${*:3}")
+    dir=$DEPS/archives/$key
+    [[ -e $dest/.unpacked-$key ]] && return
+    take_lock
+    rm -rf "$dir"
+    mkdir -p "$dir" "$dest"
+    if ! (cd "$dir" && fetch "arch-$arch" download "${@:3}"); then
+        say "MISSING of the packages ${*:3} for $arch: not all could be downloaded"
+        return 1
+    fi
+    for file in "$dir"/*.deb; do
+        dpkg-deb -x "$file" "$dest" || return
+    done
+    touch "$dest/.unpacked-$key"
+}
+
 # kernel_name: the package behind the name that always means the newest kernel. An empty
 # machine is assumed: one that has the kernel installed would have nothing to install.
 kernel_name()
@@ -476,6 +501,13 @@ unpack-all)
         exit 2
     fi
     unpack_all "${@:2}"
+    ;;
+unpack-foreign)
+    if (($# < 4)); then
+        echo 'usage: tools/deps.sh unpack-foreign ARCH DEST NAME...' >&2
+        exit 2
+    fi
+    unpack_foreign "${@:2}"
     ;;
 unpack-backports)
     BACKPORTS=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)-backports

@@ -127,8 +127,15 @@ static struct tide_page *page_of(const void *block)
 
 static void push_blocks(struct tide_outbox *outbox, void **blocks, unsigned count)
 {
-    for (unsigned i = 0; i < count; i++)
-        tide_remote_put(outbox, page_of(blocks[i]), blocks[i]);
+    for (unsigned i = 0; i < count; i++) {
+        struct tide_page *page = page_of(blocks[i]);
+        const struct tide_window *window = tide_pagemap_find((uintptr_t)blocks[i]);
+        if (page->kind == TIDE_KIND_MID) { /* as malloc, and free in another thread, leave it */
+            tide_mid_set_live(window, blocks[i], page->owner, page->cls);
+            tide_mid_set_freed(window, blocks[i], TIDE_MID_REMOTE);
+        }
+        tide_remote_put(outbox, page, blocks[i]);
+    }
     tide_remote_flush(outbox);
 }
 
@@ -185,7 +192,7 @@ static int take_segments(struct micro *run, enum tide_kind kind, struct tide_pag
 {
     int have = 0;
     micro_start(run);
-    while (have < SEGMENTS && (pages[have] = tide_segment_take(kind)) != NULL)
+    while (have < SEGMENTS && (pages[have] = tide_segment_take(kind, 0)) != NULL)
         have++;
     micro_stop(run);
     if (have < SEGMENTS)
@@ -209,7 +216,7 @@ static void run_segment(struct micro *run, const struct micro_bench *bench, int 
     enum tide_kind kind = (enum tide_kind)bench->tag;
     struct tide_page *pages[SEGMENTS] = {NULL};
     for (int i = 0; i < SEGMENTS; i++)
-        pages[i] = tide_segment_take(kind);
+        pages[i] = tide_segment_take(kind, 0);
     for (int i = 0; i < SEGMENTS; i++)
         if (pages[i] == NULL)
             micro_fail(run, "out of memory");
@@ -251,7 +258,7 @@ static void run_fresh(struct micro *run, const struct micro_bench *bench)
     enum tide_kind kind = (enum tide_kind)bench->tag;
     struct tide_page *pages[SEGMENTS], *page;
     do
-        page = tide_segment_take(kind);
+        page = tide_segment_take(kind, 0);
     while (page != NULL && !is_fresh(page));
     while (micro_next(run, SEGMENTS) != 0)
         if (take_segments(run, kind, pages) == SEGMENTS && !is_fresh(pages[SEGMENTS - 1]))

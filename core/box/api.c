@@ -63,10 +63,75 @@ static bool api_fits(const struct tide_block *block, size_t size)
     return size <= block->usable && (size >= block->usable / 2 || block->usable <= 64);
 }
 
+/* A mapping that grows may have room for that; one that shrinks becomes a run if it is small. */
+static bool api_stays_mapping(const struct tide_block *old, size_t size)
+{
+    return !tide_large_is_run(size) || (size > old->usable && size > TIDE_MID_TOP);
+}
+
+/* What the thread knows of blocks that grow; NULL in a thread without a heap. */
+static struct tide_growth *api_growth(void)
+{
+    struct tide_cache *cache = tide_self;
+    return cache->shelf != NULL ? &((struct tide_heap *)cache)->growth : NULL;
+}
+
+/* A block that has room stays while it grows, any other while it fits. */
+static bool api_stays(const void *ptr, const struct tide_block *old, size_t size)
+{
+    struct tide_growth *growth = api_growth();
+    bool on = growth != NULL && size <= old->usable &&
+              tide_growth_goes_on(growth, ptr, size, old->usable);
+    return on || api_fits(old, size);
+}
+
+/* A block that had room and may have been freed since: is it live, and large? It may be in other
+ * hands: nothing is looked at but pages of this thread, whose descriptors nobody else changes, and
+ * of them the word that tells about a block, which the program or a thread that frees may change
+ * meanwhile. Whatever is read there, it is a hint. */
+__attribute__((no_sanitize("thread"))) static bool api_has_room(const void *block)
+{
+    const struct tide_cache *cache = tide_self;
+    const struct tide_window *window = tide_pagemap_find((uintptr_t)block);
+    struct tide_page *page = window != NULL ? tide_window_page(window, (uintptr_t)block) : NULL;
+    if (page == NULL || atomic_load_explicit(&page->owner, memory_order_relaxed) != cache->owner)
+        return false;
+    int index = tide_page_index(page, (uintptr_t)block);
+    if (index < 0 || !tide_page_is_out(page, (unsigned)index) ||
+        tide_page_usable(page) < tide_sizeclass.tiny_max)
+        return false;
+    if (page->kind == TIDE_KIND_TINY)
+        return ((const volatile uint64_t *)block)[1] != tide_key_mark(block);
+    if (page->kind == TIDE_KIND_MID)
+        return *(const volatile uint64_t *)tide_mid_word_at(window, block) ==
+               (tide_key_word(cache->owner, page->cls) ^ (uintptr_t)block);
+    return !tide_shelf_holds(page, (unsigned)index);
+}
+
+/* A block for one that grows to `size` bytes: with room, if few enough have some. */
+static void *api_take_roomy(const void *ptr, const struct tide_block *old, size_t size)
+{
+    struct tide_growth *growth = api_growth();
+    size_t room = tide_growth_room(size, tide_sizeclass.tiny_max);
+    if (growth == NULL || room == size)
+        return old->kind == TIDE_KIND_LARGE ? tide_route_take_growing(size)
+                                            : tide_route_malloc(size);
+    int place = tide_growth_find(growth, ptr); /* it moves on */
+    if (place < 0)
+        place = tide_growth_place(growth, api_has_room);
+    void *block = place >= 0 ? tide_route_malloc(room) : NULL;
+    if (block == NULL)
+        return tide_route_malloc(size);
+    tide_growth_set(growth, place, block, size);
+    return block;
+}
+
 static void *api_move(void *ptr, const struct tide_block *old, size_t size)
 {
     bool region = old->window != NULL && old->window->region != NULL; /* stays there */
-    void *block = region ? tide_heaps_take_beside(old->owner, size) : tide_route_malloc(size);
+    void *block = region               ? tide_heaps_take_beside(old->owner, size)
+                  : size > old->usable ? api_take_roomy(ptr, old, size)
+                                       : tide_route_malloc(size);
     if (block == NULL)
         return NULL;
     memcpy(block, ptr, tide_min(size, old->usable));
@@ -85,8 +150,8 @@ static void *api_remap(void *ptr, size_t size)
 TIDE_EXPORT void *tide_realloc(void *ptr, size_t size)
 {
     struct tide_block old;
-    if (ptr == NULL)
-        return tide_route_malloc(size);
+    if (ptr == NULL) /* who begins so may go on */
+        return tide_route_take_growing(size);
     if (!tide_route_inspect(ptr, &old, "realloc")) {
         errno = EINVAL;
         return NULL;
@@ -99,9 +164,9 @@ TIDE_EXPORT void *tide_realloc(void *ptr, size_t size)
         errno = ENOMEM;
         return NULL;
     }
-    if (api_fits(&old, size))
+    if (api_stays(ptr, &old, size))
         return ptr;
-    if (old.page == NULL && size > TIDE_LARGE_TOP) {
+    if (old.page == NULL && api_stays_mapping(&old, size)) {
         void *moved = api_remap(ptr, size);
         if (moved != NULL)
             return moved;

@@ -4,7 +4,7 @@
  * owns:      nothing but scratch memory while it runs
  * threads:   one per audit; the log may be in use, then it judges what is stable only
  * invariant: time and scratch memory grow with the log's size; the log is never written to
- * uses:      peek, frame, vmem
+ * uses:      door, peek, frame, vmem
  * used by:   the command
  * not here:  mending; whether the owners of entries still run (the command)
  * test:      tests/test_audit.c

@@ -39,7 +39,8 @@ static void audit_granules(struct tide_audit *self, struct audit_ring *ring,
                           tide_coh_get(map->coh, &map->head->referred), 1, 1);
         return;
     }
-    if ((slot->flags & TIDE_LAYOUT_PAD) != 0 && slot->end == ring->granule) {
+    if ((slot->flags & TIDE_LAYOUT_KEPT) != 0 ||
+        ((slot->flags & TIDE_LAYOUT_PAD) != 0 && slot->end == ring->granule)) {
         ring->known = false; /* repair made it of a claim of nobody knows what size */
         return;
     }
@@ -122,7 +123,8 @@ static void audit_slot(struct tide_audit *self, struct audit_ring *ring, uint64_
     }
     audit_granules(self, ring, &slot);
     tide_audit_within(self, "slot-index", "index", slot.index, index, index);
-    tide_audit_within(self, "slot-flags", "flags", slot.flags, 0, TIDE_LAYOUT_REF);
+    tide_audit_within(self, "slot-flags", "flags", slot.flags & ~TIDE_LAYOUT_KEPT, 0,
+                      TIDE_LAYOUT_REF);
     bool pad = (slot.flags & TIDE_LAYOUT_PAD) != 0;
     tide_audit_within(self, "slot-count", "messages", slot.count, pad ? 0 : 1,
                       pad ? 0 : UINT32_MAX);

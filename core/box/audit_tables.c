@@ -1,5 +1,6 @@
 /* audit_tables.c - see audit.h; sessions, readers, producers */
 #include "box/audit.h"
+#include "box/door.h"
 
 /* --- sessions ----------------------------------------------------------------------- */
 
@@ -45,6 +46,17 @@ static uint64_t audit_holds(struct tide_audit *self, uint32_t client, uint64_t e
     return held;
 }
 
+/* Nobody is behind a door that stays with a handle of the client while that is outside. */
+static bool audit_is_kept(const struct tide_logmap *map, uint32_t client, uint64_t door)
+{
+    struct tide_layout_producer keeper;
+    uint64_t number = door ^ TIDE_DOOR_KEPT;
+    if (number >= map->producers)
+        return false;
+    tide_peek_words(&keeper, &map->producer[number], sizeof keeper);
+    return keeper.owner != 0 && keeper.client == client && keeper.inside == 0;
+}
+
 static void audit_session(struct tide_audit *self, uint32_t client)
 {
     const struct tide_logmap *map = &self->peek->map;
@@ -52,8 +64,9 @@ static void audit_session(struct tide_audit *self, uint32_t client)
     const struct tide_audit_client *seen = &self->client[client];
     tide_peek_words(&session, &map->session[client], sizeof session);
     uint64_t expected = session.expected, epoch = session.epoch;
+    bool shut = session.door != TIDE_DOOR_OPEN && !audit_is_kept(map, client, session.door);
     /* Somebody ended while he was at it: one batch may be half done. */
-    uint64_t slack = session.door != 0 || atomic_load(&map->head->mutex.word) != 0;
+    uint64_t slack = shut || atomic_load(&map->head->mutex.word) != 0;
     tide_audit_within(self, "session-state", "state", session.state, 0, TIDE_LAYOUT_FENCED);
     tide_audit_within(self, "session-epoch", "epoch", epoch, 0, UINT32_MAX);
     if (seen->who != 0) {
@@ -64,7 +77,7 @@ static void audit_session(struct tide_audit *self, uint32_t client)
     uint64_t held = audit_holds(self, client, expected);
     tide_audit_within(self, "session-held", "batches that wait", session.held,
                       held - tide_min(held, slack), held + slack);
-    if (session.door != 0) {
+    if (shut) {
         self->at.found = session.door;
         self->at.low = self->at.high = 0;
         tide_audit_say(self, "head-lock", "door of the session", !self->closed);

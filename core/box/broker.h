@@ -22,6 +22,7 @@ struct tide_broker {
     struct tide_ring_claim claim; /* the one that is out, if `claimed` */
     uint64_t next;                /* number of the next batch */
     uint64_t sent;                /* number behind the last one that it sent */
+    uint64_t kept;                /* level 4: the session's door stays with it, see door; or 0 */
     uint32_t client, epoch;
     bool claimed;
 };
@@ -40,6 +41,9 @@ bool tide_broker_open(struct tide_broker *self, const struct tide_logmap *map, u
                       uint64_t process, uint64_t started);
 void tide_broker_close(struct tide_broker *self);
 
+/* Level 4, when its session is open: the door may stay with it. */
+void tide_broker_keep(struct tide_broker *self);
+
 /* How much of a ring its next batch may fill. */
 enum tide_ring_share tide_broker_share(const struct tide_broker *self);
 
@@ -54,6 +58,13 @@ struct tide_broker_block {
 /* One step: claims room for a batch of `bytes`, freeing some if need be. 0: only a slot, for
  * a block. False: full. */
 bool tide_broker_claim(struct tide_broker *self, uint32_t broker, uint32_t bytes);
+
+/* The same for who publishes it before anything else: the claim is in *claim alone. `share`: what
+ * tide_broker_share says. */
+bool tide_broker_take(struct tide_broker *self, uint32_t broker, uint32_t bytes,
+                      enum tide_ring_share share, struct tide_ring_claim *claim);
+void tide_broker_put(struct tide_broker *self, const struct tide_ring_claim *claim, uint32_t count,
+                     uint32_t size, struct tide_broker_result *result);
 
 /* Publishes the claim as a batch of `count` messages in `size` bytes of frames. */
 void tide_broker_commit(struct tide_broker *self, uint32_t count, uint32_t size,

@@ -17,7 +17,7 @@
 
 enum { COUNTERS_RARE = 100, COUNTERS_LEAST = 1000000 };
 
-_Atomic bool tide_counters_on;
+_Atomic bool tide_counters_on TIDE_START_DATA;
 
 static struct tide_counters_page *counters_map; /* NULL: no page */
 static int counters_fd = -1;
@@ -233,7 +233,7 @@ int tide_counters_start(void)
         return 0;
     int ret = counters_begin();
     if (ret == 0)
-        (void)pthread_atfork(NULL, NULL, counters_fork_child);
+        (void)tide_life_at_fork(NULL, NULL, counters_fork_child);
     return ret;
 }
 
@@ -245,8 +245,10 @@ __attribute__((constructor)) static void counters_constructor(void)
 
 __attribute__((destructor)) static void counters_destructor(void)
 {
+    if (!atomic_load_explicit(&tide_counters_on, memory_order_relaxed))
+        return;
     int pid = tide_file_pid();
-    if (tide_counters_page() == NULL || counters_map->pid != (uint64_t)pid || !counters_enter(pid))
+    if (counters_map->pid != (uint64_t)pid || !counters_enter(pid))
         return;
     counters_publish(TIDE_COUNTERS_ENDED);
     counters_leave();

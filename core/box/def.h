@@ -23,9 +23,19 @@
 #define TIDE_LIKELY(x) __builtin_expect(!!(x), 1)
 #define TIDE_UNLIKELY(x) __builtin_expect(!!(x), 0)
 #define TIDE_INLINE static inline __attribute__((always_inline))
+/* Of a function of another box: inlined where its definition is in sight, as in unity builds. */
+#ifdef __clang__ /* has its own mind about what such a function may call */
+#define TIDE_INTO
+#else
+#define TIDE_INTO inline __attribute__((always_inline))
+#endif
 #define TIDE_COLD __attribute__((cold, noinline))
 #define TIDE_EXPORT __attribute__((visibility("default")))
 #define TIDE_NOINLINE __attribute__((noinline))
+/* What every process runs and writes when it starts lies together: each page more is a page
+ * fault more. */
+#define TIDE_START_CODE __attribute__((section(".text.startup")))
+#define TIDE_START_DATA __attribute__((section(".data.start")))
 
 /* The compiler may not move memory accesses across this point: what a signal
  * handler of the same thread sees is in program order. Costs no instruction. */
@@ -55,7 +65,7 @@ enum {
     TIDE_ALIGN_MIN = 16,     /* alignment of every block */
     TIDE_TINY_TOP = 2048,    /* largest Tiny block that a size can ask for */
     TIDE_MID_TOP = 32768,    /* largest size that goes to Mid */
-    TIDE_LARGE_TOP = 1 << 20 /* largest size served from runs; above: a mapping of its own */
+    TIDE_LARGE_TOP = 1 << 20 /* largest size that can be a run; above: a mapping of its own */
 };
 
 /* What a window of address space is cut into. */

@@ -7,7 +7,7 @@
 
 enum { DIAG_STDERR = 2, DIAG_LINE = 512 };
 
-static _Atomic int diag_policy;
+static _Atomic int diag_policy TIDE_START_DATA;
 static _Atomic uint64_t diag_misuses;
 
 void tide_text_add(struct tide_text *text, const char *string)

@@ -4,6 +4,8 @@
 #include "box/retire.h"
 #include "box/trim.h"
 
+enum { DURABLE_TRIES = 10000 };
+
 void tide_durable_start(struct tide_durable *self, const struct tide_logmap *map,
                         const struct tide_region *region)
 {
@@ -35,12 +37,29 @@ int tide_durable_note(struct tide_durable *self)
     return error;
 }
 
+void tide_durable_made(struct tide_durable *self)
+{
+    if (self->medium.way == TIDE_MEDIUM_NONE)
+        return;
+    durable_write(self, self->map->base, (size_t)(self->map->payload - self->map->base));
+    tide_medium_drain(&self->medium);
+}
+
 void tide_durable_begin(struct tide_durable *self, const struct tide_region *region)
 {
     if (self->medium.way == TIDE_MEDIUM_NONE)
         return;
     durable_write(self, region->extent.base, region->table.heads * TIDE_REGION_SEGMENT);
     tide_medium_drain(&self->medium);
+}
+
+int tide_durable_gone(const struct tide_region *region)
+{
+    struct tide_durable self = {
+        .region = region, .room = tide_logroom_of(region), .medium = tide_medium_of(region, "")};
+    atomic_store_explicit(&self.room->magic, 0, memory_order_seq_cst);
+    TIDE_CRASH_POINT(durable_gone);
+    return self.medium.way != TIDE_MEDIUM_NONE ? tide_durable_note(&self) : 0;
 }
 
 /* --- blocks ------------------------------------------------------------------------------ */
@@ -53,11 +72,13 @@ static void durable_block(void *context, const unsigned char *block, size_t byte
     struct tide_region_segment segment = {.length = 1};
     if (at >= self->map->area_size || bytes > self->map->area_size - at)
         return;
-    tide_plot_read(&self->region->table, at / TIDE_REGION_SEGMENT, &segment);
+    const struct tide_plot *table = &self->region->table;
+    uint64_t index = at / TIDE_REGION_SEGMENT;
+    tide_plot_read(table, index, &segment);
     uint64_t entries = segment.state == TIDE_REGION_RUN ? segment.length : 1;
     durable_write(self, block, bytes);
-    durable_write(self, &self->region->table.entry[at / TIDE_REGION_SEGMENT],
-                  entries * sizeof(struct tide_plot_entry));
+    durable_write(self, &table->entry[index],
+                  tide_min(entries, table->segments - index) * sizeof(struct tide_plot_entry));
 }
 
 /* --- line by line ------------------------------------------------------------------------ */
@@ -96,7 +117,7 @@ static void durable_blocks(struct tide_durable *self, uint64_t from, uint64_t to
         return;
     for (uint64_t place = from; place < to; place++)
         if (durable_see(self, place, &entry) && (entry.flags & TIDE_LAYOUT_REF) != 0)
-            durable_block(self, self->map->base + (ptrdiff_t)entry.offset, entry.size);
+            durable_block(self, (void *)((uintptr_t)self->map->base + entry.offset), entry.size);
 }
 
 /* What is trimmed meanwhile needs no writing. */
@@ -128,6 +149,7 @@ static int durable_pages(struct tide_durable *self)
     const struct tide_logmap *map = self->map;
     size_t front = (size_t)((unsigned char *)map->slot - map->base);
     int error = durable_write(self, map->slot, map->size - front);
+    TIDE_CRASH_POINT(durable_slots);
     return error != 0 ? error : durable_write(self, map->base, front);
 }
 
@@ -152,13 +174,99 @@ static bool durable_base(const struct tide_durable *self, uint64_t place, uint64
            tide_coh_get(map->coh, &map->head->committed) == place;
 }
 
-static struct tide_order_place durable_end(const struct tide_durable *self)
+/* Others trim and commit meanwhile; but what never stands still, or has trimmed more than was
+ * committed, is no log. */
+static int durable_end(struct tide_durable *self, struct tide_order_place *end)
 {
-    struct tide_order_place end;
-    do
-        end.place = tide_order_frontier(self->map, UINT64_MAX);
-    while (!durable_base(self, end.place, &end.base));
-    return end;
+    for (int i = 0; i < DURABLE_TRIES; i++) {
+        end->place = tide_order_frontier(self->map, UINT64_MAX);
+        if (durable_base(self, end->place, &end->base))
+            return 0;
+    }
+    return durable_fail(self, -EUCLEAN);
+}
+
+/* --- sessions ---------------------------------------------------------------------------- */
+
+/* What a client's next batch is where `places` are durable, as far as is known by now. */
+static void durable_raise(const struct tide_durable *self, uint64_t client, uint64_t expected,
+                          uint64_t places)
+{
+    const struct tide_logmap *map = self->map;
+    struct tide_layout_session *session = &map->session[client];
+    const struct tide_layout_lasting *now =
+        tide_logmap_lasting(map, client, tide_durable_places(self));
+    struct tide_layout_lasting *next = &session->lasting[now == session->lasting];
+    bool begun = tide_coh_get(map->coh, &next->places) == places;
+    uint64_t known = tide_coh_get(map->coh, begun ? &next->expected : &now->expected);
+    if (expected <= known)
+        return;
+    tide_coh_set(map->coh, &next->expected, expected);
+    tide_coh_set(map->coh, &next->places, places);
+}
+
+/* Nobody trims: what is at these places, or was, is known. */
+static void durable_sessions(const struct tide_durable *self, uint64_t from, uint64_t to)
+{
+    const struct tide_logmap *map = self->map;
+    struct tide_layout_entry entry;
+    if (to - from > map->entries.size) /* what is before them was trimmed */
+        from = to - map->entries.size;
+    for (uint64_t i = 0; i < map->sessions; i++)
+        durable_raise(self, i, tide_coh_get(map->coh, &map->session[i].trimmed), to);
+    for (uint64_t place = from; place < to; place++)
+        if (durable_see(self, place, &entry) && entry.client < map->sessions)
+            durable_raise(self, entry.client, entry.number + 1, to);
+}
+
+static bool durable_begin(const struct tide_durable *self)
+{
+    return self->crew == NULL || tide_crew_try_begin(self->crew);
+}
+
+static void durable_leave_call(const struct tide_durable *self)
+{
+    if (self->crew != NULL)
+        tide_crew_end(self->crew);
+}
+
+/* A call that did not begin: whoever waits knows for how long. */
+static int durable_not_now(const struct tide_durable *self)
+{
+    int error = tide_crew_error(self->crew);
+    return error != 0 ? error : -EBUSY;
+}
+
+/* As a call of the log, and with the sessions at a stand: -EAGAIN, somebody trims. */
+static int durable_prepare_sessions(struct tide_durable *self, struct tide_order_place *end)
+{
+    const struct tide_logmap *map = self->map;
+    if (map->level != 4)
+        return durable_end(self, end);
+    if (!tide_trim_stop(map))
+        return -EAGAIN;
+    int error = durable_end(self, end);
+    if (error == 0)
+        durable_sessions(self, tide_durable_places(self), end->place);
+    tide_trim_go_on(map);
+    TIDE_CRASH_POINT(durable_sessions);
+    return error;
+}
+
+/* Where the next sync ends; at level 4 the sessions are ready for it. */
+static int durable_prepare(struct tide_durable *self, struct tide_order_place *end)
+{
+    uint64_t patience = 0;
+    for (;;) {
+        if (!durable_begin(self))
+            return durable_not_now(self);
+        int error = durable_prepare_sessions(self, end);
+        durable_leave_call(self);
+        if (error != -EAGAIN)
+            return error;
+        if (!tide_trim_wait(&patience))
+            return durable_fail(self, -EUCLEAN);
+    }
 }
 
 /* --- steps ------------------------------------------------------------------------------- */
@@ -168,9 +276,13 @@ static int durable_say(struct tide_durable *self, struct tide_order_place end, u
 {
     uint64_t epoch = tide_coh_get(self->map->coh, &self->map->head->epoch);
     tide_logroom_say(self->room, (struct tide_logroom_said){end.place, end.base, kept, epoch});
+    TIDE_CRASH_POINT(durable_said);
     int error = tide_durable_note(self);
-    if (error == 0)
+    TIDE_CRASH_POINT(durable_noted);
+    if (error == 0) {
         atomic_store_explicit(&self->places, end.place, memory_order_release);
+        atomic_store_explicit(&self->room->durable, end.place, memory_order_release);
+    }
     return error;
 }
 
@@ -178,31 +290,57 @@ static int durable_sync(struct tide_durable *self)
 {
     const struct tide_logmap *map = self->map;
     uint64_t from = tide_durable_places(self);
-    struct tide_order_place end = durable_end(self);
+    struct tide_order_place end;
+    int error = durable_prepare(self, &end);
     uint64_t kept = tide_coh_get(map->coh, &map->head->trimmed_place);
-    int error = atomic_load_explicit(&self->error, memory_order_relaxed);
+    if (error == 0)
+        error = atomic_load_explicit(&self->error, memory_order_relaxed);
     if (error != 0 || end.place == from)
         return error;
+    if (end.place - from > map->entries.size) /* what is before them was trimmed */
+        from = end.place - map->entries.size;
     atomic_fetch_add_explicit(&self->syncs, 1, memory_order_relaxed);
     durable_blocks(self, from, end.place);
+    TIDE_CRASH_POINT(durable_blocks);
     if ((error = atomic_load_explicit(&self->error, memory_order_relaxed)) != 0)
         return error;
     if (self->medium.way == TIDE_MEDIUM_CACHE)
         durable_lines(self, from, end.place);
     else if ((error = durable_pages(self)) != 0)
         return error;
+    TIDE_CRASH_POINT(durable_front);
     return durable_say(self, end, kept);
+}
+
+/* One thread of one process. */
+static bool durable_take(struct tide_durable *self)
+{
+    uint32_t idle = 0;
+    uint64_t nobody = 0;
+    if (!atomic_compare_exchange_strong(&self->busy, &idle, 1))
+        return false;
+    if (self->crew == NULL ||
+        atomic_compare_exchange_strong(&self->room->syncer, &nobody, self->crew->number + 1))
+        return true;
+    atomic_store_explicit(&self->busy, 0, memory_order_release);
+    return false;
+}
+
+static void durable_leave(struct tide_durable *self)
+{
+    if (self->crew != NULL)
+        atomic_store_explicit(&self->room->syncer, 0, memory_order_release);
+    atomic_store_explicit(&self->busy, 0, memory_order_release);
 }
 
 int tide_durable_step(struct tide_durable *self)
 {
-    uint32_t idle = 0;
     if (self->medium.way == TIDE_MEDIUM_NONE)
         return -ENOTSUP;
-    if (!atomic_compare_exchange_strong(&self->busy, &idle, 1))
+    if (!durable_take(self))
         return -EBUSY;
     int error = durable_sync(self);
-    atomic_store_explicit(&self->busy, 0, memory_order_release);
+    durable_leave(self);
     return error;
 }
 
@@ -214,8 +352,8 @@ int tide_durable_all(struct tide_durable *self)
     int error = atomic_load_explicit(&self->error, memory_order_relaxed);
     if (self->medium.way == TIDE_MEDIUM_NONE || error != 0)
         return error != 0 ? error : -ENOTSUP;
-    if (map->level != 0)
-        end = durable_end(self);
+    if (map->level != 0 && (error = durable_prepare(self, &end)) != 0)
+        return error;
     if (tide_retire_is_used(map))
         tide_trim_each_block(map, durable_block, self);
     error = atomic_load_explicit(&self->error, memory_order_relaxed);

@@ -129,7 +129,7 @@ int tide_file_link(const char *path, char *buf, size_t len)
     return (int)ret;
 }
 
-bool tide_file_random(void *buf, size_t len)
+TIDE_START_CODE bool tide_file_random(void *buf, size_t len)
 {
     enum { NONBLOCK = 1 };
     return tide_sys3(SYS_getrandom, (long)buf, (long)len, NONBLOCK) == (long)len;

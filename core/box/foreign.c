@@ -5,7 +5,7 @@
 #include "box/image.h"
 #include "box/stat.h"
 
-static _Atomic int foreign_policy;
+static _Atomic int foreign_policy TIDE_START_DATA;
 
 void tide_foreign_policy(enum tide_foreign policy)
 {

@@ -77,11 +77,22 @@ void tide_frame_end(struct tide_frame_writer *writer)
     tide_coh_streamed();
 }
 
+void tide_frame_one_streamed(unsigned char *payload, const void *data, size_t length)
+{
+    struct tide_frame_writer writer;
+    tide_frame_start(&writer, payload, true);
+    tide_frame_put(&writer, data, length, 0);
+    tide_frame_end(&writer);
+}
+
 const struct tide_layout_frame *tide_frame_next(const unsigned char *batch, size_t size, size_t *at)
 {
     const struct tide_layout_frame *frame = (const void *)(batch + *at);
-    if (*at > size || size - *at < sizeof *frame || frame->length > size - *at - sizeof *frame)
+    if (*at > size || size - *at < sizeof *frame)
         return NULL;
-    *at += tide_frame_bytes(frame->length);
+    uint32_t length = *(const volatile uint32_t *)&frame->length; /* others may write there */
+    if (length > size - *at - sizeof *frame)
+        return NULL;
+    *at += tide_frame_bytes(length);
     return frame;
 }

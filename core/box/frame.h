@@ -18,6 +18,14 @@
 /* Batches from here on go past the caches when the ring is larger than these. */
 enum { TIDE_FRAME_STREAM = 4096, TIDE_FRAME_MOST = 1 << 30 };
 
+/* 1: the whole lines of such a batch are in no cache when it ends; nobody has to write them
+ * back. Where the processor cannot do that they are ordinary stores. */
+#if defined(__SSE2__)
+enum { TIDE_FRAME_PAST = 1 };
+#else
+enum { TIDE_FRAME_PAST = 0 };
+#endif
+
 /* Bytes of a message with its frame, padded; 0 when that is more than TIDE_FRAME_MOST. */
 TIDE_INLINE size_t tide_frame_bytes(size_t length)
 {
@@ -40,6 +48,18 @@ void tide_frame_put(struct tide_frame_writer *writer, const void *data, size_t l
 
 /* All of it is on its way; publishing may follow. */
 void tide_frame_end(struct tide_frame_writer *writer);
+
+/* A batch of one small message needs no writer. */
+TIDE_INLINE void tide_frame_one(unsigned char *payload, const void *data, size_t length)
+{
+    struct tide_layout_frame frame = {(uint32_t)length, 0, 0};
+    memcpy(payload, &frame, sizeof frame);
+    if (length > 0)
+        memcpy(payload + sizeof frame, data, length);
+}
+
+/* One large message, past the caches. */
+void tide_frame_one_streamed(unsigned char *payload, const void *data, size_t length);
 
 /* The message at *at of a batch of `size` bytes; moves *at behind it. NULL at the end, or
  * when no whole frame is there. */

@@ -23,6 +23,24 @@ static void heap_set_state(struct tide_heap *heap, enum tide_heap_state state)
     atomic_store_explicit(&heap->pages.parked, state == TIDE_HEAP_PARKED, memory_order_seq_cst);
 }
 
+static bool heap_magazine_holds(const struct tide_magazine *magazine, const void *block)
+{
+    void **top = TIDE_RELAXED_GET(&magazine->top);
+    for (void **at = magazine->base; at != NULL && at < top; at++)
+        if (TIDE_RELAXED_GET(at) == block)
+            return true;
+    return false;
+}
+
+static bool heap_caches(const struct tide_pages *pages, const struct tide_page *page,
+                        const void *block)
+{
+    struct tide_heap *heap =
+        (struct tide_heap *)((char *)pages - offsetof(struct tide_heap, pages));
+    unsigned slot = tide_slot_of(page->kind, page->cls);
+    return heap_magazine_holds(tide_cache_magazine(&heap->cache, slot), block);
+}
+
 /* A heap with an id of its own, with or without magazines. heap_lock held. */
 static struct tide_heap *heap_make(enum tide_heap_state state)
 {
@@ -32,7 +50,8 @@ static struct tide_heap *heap_make(enum tide_heap_state state)
     bool thread = state == TIDE_HEAP_LIVE, far = thread && tide_segment_mid_mode() != 0;
     size_t deep = far ? TIDE_MID_CLASSES * sizeof(struct tide_magazine) : 0;
     size_t places = thread ? tide_magazine_places() * sizeof(void *) : 0;
-    struct tide_heap *heap = tide_meta_take(sizeof *heap + deep + places);
+    size_t shelf = thread ? sizeof(struct tide_shelf) : 0;
+    struct tide_heap *heap = tide_meta_take(sizeof *heap + deep + shelf + places);
     if (heap == NULL)
         return NULL;
     uint32_t id = ++heap_ids;
@@ -43,7 +62,10 @@ static struct tide_heap *heap_make(enum tide_heap_state state)
     if (far)
         heap->cache.deep = (struct tide_magazine *)(heap + 1);
     if (thread) {
-        tide_magazine_birth(&heap->cache, (void **)((char *)(heap + 1) + deep));
+        heap->pages.caches = heap_caches;
+        heap->cache.shelf = (struct tide_shelf *)((char *)(heap + 1) + deep);
+        tide_shelf_birth(heap->cache.shelf);
+        tide_magazine_birth(&heap->cache, (void **)((char *)(heap + 1) + deep + shelf));
         tide_tiny_birth(&heap->cache);
         tide_mid_birth(&heap->cache);
     }
@@ -66,8 +88,10 @@ struct tide_heap *tide_heap_birth(void)
         heap = heap_make(TIDE_HEAP_LIVE);
     }
     tide_lock_drop(&heap_lock.lock);
-    if (heap != NULL)
+    if (heap != NULL) {
         tide_magazine_users(1);
+        tide_shelf_users(1);
+    }
     return heap;
 }
 
@@ -76,6 +100,7 @@ static void heap_park(struct tide_heap *heap)
     tide_remote_flush(&heap->outbox);
     tide_magazine_empty(&heap->cache);
     tide_magazine_users(-1);
+    tide_shelf_users(-1);
     tide_lock_take(&heap_lock.lock);
     heap_set_state(heap, TIDE_HEAP_PARKED);
     heap->spare = heap_parked;
@@ -152,15 +177,6 @@ static void heap_search_visit(void *context, const void *block)
     search->found = search->found || search->block == block;
 }
 
-static bool heap_magazine_holds(const struct tide_magazine *magazine, const void *block)
-{
-    void **top = TIDE_RELAXED_GET(&magazine->top);
-    for (void **at = magazine->base; at != NULL && at < top; at++)
-        if (TIDE_RELAXED_GET(at) == block)
-            return true;
-    return false;
-}
-
 bool tide_heap_holds(const struct tide_page *page, const void *block)
 {
     struct heap_search search = {block, false};
@@ -170,26 +186,13 @@ bool tide_heap_holds(const struct tide_page *page, const void *block)
         tide_remote_each_out(&heap->outbox, heap_search_visit, &search);
         if (TIDE_RELAXED_GET(&heap->pages.owner) != owner)
             continue;
-        if (cached &&
-            heap_magazine_holds(
-                tide_cache_magazine(&heap->cache, tide_slot_of(page->kind, page->cls)), block))
+        if (cached && heap_caches(&heap->pages, page, block))
             return true;
         tide_lock_take(&heap->pages.lock);
         tide_remote_each_in(&heap->pages, heap_search_visit, &search);
         tide_lock_drop(&heap->pages.lock);
     }
     return search.found;
-}
-
-bool tide_heap_shelves(const struct tide_page *page, const void *block)
-{
-    uint32_t owner = atomic_load_explicit(&page->owner, memory_order_relaxed);
-    struct tide_pages *pages = tide_page_find_owner(owner);
-    if (pages == NULL)
-        return false;
-    size_t at = offsetof(struct tide_heap, pages);
-    const struct tide_heap *heap = (const struct tide_heap *)((char *)pages - at);
-    return tide_shelf_holds(&heap->cache.shelf, page, block);
 }
 
 void tide_heap_fork(enum tide_fork phase)

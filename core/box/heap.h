@@ -7,7 +7,7 @@
  * invariant: a heap's structure is never returned to the system, so that an owner
  *            id can be followed at any time; a new generation makes old blocks
  *            and batches of a destroyed heap recognisable
- * uses:      magazine, remote, page, mid, meta
+ * uses:      magazine, remote, growth, page, mid, meta
  * used by:   purge, life, judge, route, heaps, report
  * not here:  when threads begin and end (life)
  * test:      tests/test_heap.c
@@ -15,6 +15,7 @@
 #ifndef TIDE_BOX_HEAP_H
 #define TIDE_BOX_HEAP_H
 
+#include "box/growth.h"
 #include "box/magazine.h"
 
 enum tide_heap_state {
@@ -33,6 +34,7 @@ struct tide_heap {
     struct tide_heap *spare; /* parked or spare ones; under the heap lock */
     _Atomic int state;
     uint8_t rounds; /* of thread-exit destructors seen */
+    struct tide_growth growth __attribute__((aligned(2 * TIDE_LINE))); /* the thread's */
 };
 
 /* A heap for the calling thread: a parked one, else a new one. NULL: no memory, or
@@ -55,9 +57,6 @@ struct tide_heap *tide_heap_first(void);
 /* True when the block waits in some magazine, outbox or inbox. Reads what other
  * threads are writing: sure only for what holds still. */
 bool tide_heap_holds(const struct tide_page *page, const void *block);
-
-/* True when the block, one of a class without magazines, waits on its owner's shelf. The same. */
-bool tide_heap_shelves(const struct tide_page *page, const void *block);
 
 void tide_heap_fork(enum tide_fork phase);
 

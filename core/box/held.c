@@ -21,13 +21,13 @@ static void held_block(void *context, const unsigned char *block, size_t bytes)
 int tide_held_each(const struct tide_region *region, tide_held_visit *visit, void *context)
 {
     struct held_walk walk = {region, visit, context};
-    const struct tide_logroom *room = tide_logroom_of(region);
+    struct tide_logroom_place place;
     struct tide_layout_fault fault;
     struct tide_logmap map;
-    int error = tide_logroom_check(region, &fault);
-    if (error == -ENOENT || room->magic != TIDE_LOGROOM_MAGIC)
+    int error = tide_logroom_find(region, &place, &fault);
+    if (error == -ENOENT || tide_logroom_of(region)->magic != TIDE_LOGROOM_MAGIC)
         return 0;
-    if (error == 0 && !tide_logmap_open(&map, region->extent.base + room->at, room->size, &fault))
+    if (error == 0 && !tide_logmap_open(&map, region->extent.base + place.at, place.size, &fault))
         error = -EPROTO;
     if (error == 0)
         tide_trim_each_block(&map, held_block, &walk);

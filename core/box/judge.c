@@ -100,7 +100,7 @@ static bool judge_in_page(const void *p, struct tide_page *page, struct tide_blo
         return judge_mid(p, page, block);
     if (page->kind == TIDE_KIND_TINY && tide_tiny_is_marked(p) && tide_heap_holds(page, p))
         return judge_fault(block, "double free", "cached");
-    if (page->kind != TIDE_KIND_TINY && tide_heap_shelves(page, p))
+    if (page->kind != TIDE_KIND_TINY && tide_shelf_holds(page, (unsigned)index))
         return judge_fault(block, "double free", "cached");
     return true;
 }

@@ -4,9 +4,9 @@
 #include "box/clock.h"
 #include "box/file.h"
 
-struct tide_key tide_key = {1, 1, 1, 1, 1};
+struct tide_key tide_key TIDE_START_DATA = {1, 1, 1, 1, 1};
 
-void tide_key_start(void)
+TIDE_START_CODE void tide_key_start(void)
 {
     uint64_t raw[5] = {0};
     if (!tide_file_random(raw, sizeof raw)) {
@@ -19,7 +19,7 @@ void tide_key_start(void)
     }
     tide_key.mark = raw[0] | (uint64_t)1 << 63; /* never an address's own bits */
     tide_key.seed = raw[1];
-    tide_key.canary = raw[2];
+    tide_key.canary = raw[2] | (uint64_t)1 << 63; /* one zero byte before a block is seen */
     tide_key.freed = (raw[3] & TIDE_KEY_TAG) | TIDE_KEY_FREED;
     tide_key.remote = (raw[4] & TIDE_KEY_TAG) | TIDE_KEY_REMOTE;
 }

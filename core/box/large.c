@@ -6,14 +6,38 @@
 #include "box/stat.h"
 #include "box/vmem.h"
 
-enum { LARGE_FIRST_SLOTS = 256, LARGE_CACHED = 16, LARGE_FREED = 1024 };
+enum {
+    LARGE_FIRST_SLOTS = 256,
+    LARGE_SPARES = 64,
+    LARGE_FREED = 1024,
+    LARGE_RUN = 256 << 10,       /* above, mappings are preferred, */
+    LARGE_CROWD = 16384,         /* until there are so many */
+    LARGE_SWING = 8,             /* part of the live bytes that may wait, while they do not ebb, */
+    LARGE_SWING_MOST = 64 << 20, /* and at most: nobody knows which of them were touched */
+    LARGE_COLD = 64 << 20,       /* address space without memory: of kept ones, and of rooms */
+};
+
+/* A freed mapping that is kept. */
+struct large_spare {
+    uintptr_t base; /* 0: an empty place */
+    size_t size;
+    size_t warm;   /* bytes at its front that were handed out and may be resident */
+    uint64_t turn; /* the least came first */
+};
 
 /* Open addressing with linear probing; at most half full. All under large_lock. */
 static struct tide_lock_apart large_lock;
 static struct tide_mapping *large_table;
 static size_t large_slots, large_live;
 static uint64_t large_bytes, large_taken;
-static struct tide_mapping large_cached[LARGE_CACHED];
+static uint64_t large_crest; /* the highest large_bytes, lowered little by little */
+static struct large_spare large_spare[LARGE_SPARES];
+static size_t large_pages[LARGE_SPARES]; /* of each, 0 in an empty place */
+static unsigned large_spares;            /* how many there are */
+static size_t large_idle, large_cold;    /* their bytes, warm ones and the others */
+static size_t large_behind;              /* pages behind live blocks, see struct tide_mapping */
+static size_t large_rooms;               /* bytes there, resident or not */
+static uint64_t large_turn;
 static struct tide_mapping large_freed[LARGE_FREED]; /* a ring: for the words of a message */
 static unsigned large_freed_next;
 
@@ -22,7 +46,9 @@ void tide_large_fork(enum tide_fork phase)
     tide_lock_fork(&large_lock.lock, phase);
 }
 
-size_t tide_large_run_max(void)
+/* The largest size that can be served from runs. Runs leave parts of segments unused,
+ * which matters where address space is limited. */
+static size_t large_run_max(void)
 {
     enum { TIGHT = 128 << 10, LITTLE = 1 << 30 };
     static _Atomic size_t known;
@@ -33,6 +59,14 @@ size_t tide_large_run_max(void)
         atomic_store_explicit(&known, max, memory_order_relaxed);
     }
     return max;
+}
+
+bool tide_large_is_run(size_t size)
+{
+    if (size > large_run_max())
+        return false;
+    return size <= LARGE_RUN || tide_vmem_limit() != SIZE_MAX ||
+           TIDE_RELAXED_GET(&large_live) >= LARGE_CROWD;
 }
 
 /* --- the table --------------------------------------------------------------- */
@@ -101,62 +135,238 @@ static bool table_reserve(void)
 
 /* --- freed mappings ------------------------------------------------------------ */
 
+/* What is behind may be cold where address space costs nothing. */
+static size_t large_cold_most(void)
+{
+    return tide_vmem_limit() == SIZE_MAX ? LARGE_COLD : 0;
+}
+
+/* Sets how much of a kept one may be resident. */
+static void spare_set_warm(struct large_spare *spare, size_t warm)
+{
+    TIDE_STAT_ADD(retained, warm - spare->warm);
+    large_idle += warm - spare->warm;
+    large_cold -= warm - spare->warm;
+    spare->warm = warm;
+}
+
+static void spare_forget(struct large_spare *spare)
+{
+    spare_set_warm(spare, 0);
+    large_cold -= spare->size;
+    large_spares--;
+    large_pages[spare - large_spare] = 0;
+    spare->base = 0;
+}
+
+static bool spare_count(size_t bytes)
+{
+    TIDE_STAT_ADD(decommits, 1);
+    TIDE_STAT_ADD(decommit_bytes, bytes);
+    return true;
+}
+
 /* False: the kernel took neither the addresses nor the memory back. */
-static bool cached_drop(struct tide_mapping *mapping)
+static bool spare_unmap(const struct large_spare *spare)
 {
     /* With too many mappings in the process the address space has to stay. */
-    if (tide_vmem_unmap((void *)mapping->base, mapping->size) != 0 &&
-        tide_vmem_decommit((void *)mapping->base, mapping->size) != 0)
+    if (tide_vmem_unmap((void *)spare->base, spare->size) != 0 &&
+        tide_vmem_decommit((void *)spare->base, spare->size) != 0)
         return false;
-    TIDE_STAT_SUB(retained, mapping->size);
-    TIDE_STAT_ADD(decommits, 1);
-    TIDE_STAT_ADD(decommit_bytes, mapping->size);
-    mapping->base = 0;
+    return spare_count(spare->warm);
+}
+
+static bool spare_drop(struct large_spare *spare)
+{
+    if (!spare_unmap(spare))
+        return false;
+    spare_forget(spare);
     return true;
 }
 
-/* The smallest cached mapping that fits and wastes at most a quarter. */
-static bool cached_take(size_t size, size_t align, struct tide_mapping *out)
+/* Gives back what is resident behind `keep` bytes; the addresses stay. */
+static bool spare_cool(const struct large_spare *spare, size_t keep)
 {
-    struct tide_mapping *best = NULL;
-    for (int i = 0; i < LARGE_CACHED; i++) {
-        struct tide_mapping *at = &large_cached[i];
-        if (at->base != 0 && at->size >= size && at->size <= size + size / 4 &&
-            at->base % align == 0 && (best == NULL || at->size < best->size))
+    return tide_vmem_decommit((char *)spare->base + keep, spare->warm - keep) == 0 &&
+           spare_count(spare->warm - keep);
+}
+
+enum spare_which { SPARE_ANY, SPARE_WARM, SPARE_COLD };
+
+static struct large_spare *spare_oldest(enum spare_which which)
+{
+    struct large_spare *oldest = NULL;
+    for (int i = 0; i < LARGE_SPARES; i++) {
+        struct large_spare *at = &large_spare[i];
+        bool fits =
+            which == SPARE_ANY || (which == SPARE_WARM ? at->warm > 0 : at->warm < at->size);
+        if (at->base != 0 && fits && (oldest == NULL || at->turn < oldest->turn))
+            oldest = at;
+    }
+    return oldest;
+}
+
+/* The memory of a kept one goes; its addresses too if there are enough of such. */
+static bool spare_chill(struct large_spare *spare)
+{
+    if (large_spares == LARGE_SPARES || large_cold + spare->warm > large_cold_most() ||
+        !spare_cool(spare, 0))
+        return spare_drop(spare);
+    spare_set_warm(spare, 0);
+    return true;
+}
+
+/* The smallest one that fits and wastes at most a quarter, first of those with memory. Sizes have
+ * a table of their own, in pages, and are compared without branches: nobody could predict them. */
+static struct large_spare *spare_fit(size_t size, size_t align)
+{
+    size_t least = size / tide_vmem_page_size(), waste = least / 4, most = 2 * waste + 2;
+    struct large_spare *best = NULL;
+    uint64_t fit = 0; /* bit i: the size of place i does; a too small one wastes very much */
+    for (int i = LARGE_SPARES - 1; i >= 0; i--)
+        fit = fit << 1 | (large_pages[i] - least <= waste);
+    for (; fit != 0; fit &= fit - 1) {
+        struct large_spare *at = &large_spare[__builtin_ctzll(fit)];
+        size_t rank = large_pages[at - large_spare] - least + (at->warm == 0 ? waste + 1 : 0);
+        bool good = (rank < most) & ((at->base & (align - 1)) == 0);
+        best = good ? at : best;
+        most = good ? rank : most;
+    }
+    return best;
+}
+
+/* The one with the most room, at least `size`, if the budgets have room for what is behind that,
+ * of memory and of addresses. */
+static struct large_spare *spare_roomy(size_t size)
+{
+    struct large_spare *best = NULL;
+    size_t limit = tide_segment_retain_limit() / 2, behind = large_behind * tide_vmem_page_size();
+    size_t warm = size + (limit > behind ? limit - behind : 0);
+    size_t most = size + (LARGE_COLD > large_rooms ? LARGE_COLD - large_rooms : 0);
+    for (int i = 0; i < LARGE_SPARES; i++) {
+        struct large_spare *at = &large_spare[i];
+        if (at->base != 0 && at->size >= size && at->size <= most && at->warm <= warm &&
+            (best == NULL || at->size > best->size))
             best = at;
     }
-    if (best == NULL)
+    return best;
+}
+
+/* Do the live bytes ebb? Else a part of them may wait, too: they come and go. */
+static bool large_ebbs(void)
+{
+    if (large_bytes > large_crest / 2)
         return false;
-    *out = *best;
-    best->base = 0;
-    TIDE_STAT_SUB(retained, out->size);
+    large_crest -= (large_crest - large_bytes) / 16;
     return true;
 }
 
-/* Keeps a freed mapping if the budget has room for it, else unmaps it. Memory that
- * the kernel does not take back is kept as well, as long as there is a place. */
-static void cached_put(const struct tide_mapping *mapping)
+/* What waits of the mappings is beside the budget, up to `most` bytes. */
+static void large_put_aside(size_t most)
 {
-    struct tide_mapping copy = *mapping, *place = NULL;
-    bool fits = TIDE_STAT_GET(retained) + mapping->size <= tide_segment_retain_limit();
-    TIDE_STAT_ADD(retained, mapping->size);
-    for (int i = 0; i < LARGE_CACHED && place == NULL; i++)
-        if (large_cached[i].base == 0)
-            place = &large_cached[i];
-    if (place != NULL && (fits || !cached_drop(&copy)))
-        *place = copy;
-    else if (place == NULL && !cached_drop(&copy))
-        TIDE_STAT_SUB(retained, copy.size);
+    atomic_store_explicit(&tide_segment_aside, tide_min(large_idle, most), memory_order_relaxed);
 }
 
-static size_t cached_release(size_t keep)
+/* Older ones make way until `bytes` more may stay. How many may: of much, what there is room for,
+ * but not for all of the budget, and it costs no other one. */
+static size_t spare_make_way(size_t bytes, size_t swing)
+{
+    for (;;) {
+        size_t limit = tide_segment_retain_limit(), used = TIDE_STAT_GET(retained);
+        if (used + bytes <= limit || large_idle + bytes <= swing)
+            return bytes;
+        if (bytes > tide_max(limit, swing))
+            return tide_min(limit > used ? limit - used : 0, limit / 2);
+        struct large_spare *oldest = spare_oldest(SPARE_WARM);
+        if (oldest == NULL || !spare_chill(oldest))
+            return 0;
+    }
+}
+
+/* The same for addresses: false if there are too many. */
+static bool spare_make_room(size_t bytes)
+{
+    size_t most = large_cold_most();
+    while (bytes > 0 && large_cold + bytes > most) {
+        struct large_spare *oldest = bytes <= most ? spare_oldest(SPARE_COLD) : NULL;
+        if (oldest == NULL || !spare_drop(oldest))
+            return false;
+    }
+    return true;
+}
+
+/* An empty place; the oldest one goes for it. */
+static struct large_spare *spare_place(void)
+{
+    for (int i = 0; i < LARGE_SPARES; i++)
+        if (large_spare[i].base == 0)
+            return &large_spare[i];
+    struct large_spare *oldest = spare_oldest(SPARE_ANY);
+    return spare_drop(oldest) ? oldest : NULL;
+}
+
+/* Is a freed mapping to be kept? What the budget has no room for goes. Memory that the kernel does
+ * not take back is kept as well, as long as there is a place. */
+static bool spare_stays(struct large_spare *fresh, size_t swing)
+{
+    size_t page = tide_vmem_page_size();
+    size_t keep = spare_make_way(fresh->warm, swing) / page * page;
+    if (!spare_make_room(fresh->size - keep) || (keep < fresh->warm && !spare_cool(fresh, keep)))
+        return !spare_unmap(fresh);
+    fresh->warm = keep;
+    return true;
+}
+
+/* Keeps a freed mapping as far as the budget has room for it. */
+static void spare_put(const struct tide_mapping *mapping)
+{
+    size_t seen = mapping->size + mapping->behind * tide_vmem_page_size();
+    size_t warm = large_cold_most() == 0 ? mapping->room : seen; /* all or nothing */
+    struct large_spare fresh = {mapping->base, mapping->room, warm, ++large_turn};
+    bool ebbs = large_ebbs();
+    size_t swing = ebbs ? 0 : tide_min(large_bytes / LARGE_SWING, LARGE_SWING_MOST);
+    if (ebbs)
+        large_put_aside(0);
+    bool stays = spare_stays(&fresh, swing);
+    struct large_spare *place = stays ? spare_place() : NULL;
+    if (place != NULL) {
+        *place = fresh;
+        place->warm = 0;
+        large_pages[place - large_spare] = fresh.size / tide_vmem_page_size();
+        large_cold += fresh.size;
+        large_spares++;
+        spare_set_warm(place, fresh.warm);
+    } else if (stays) {
+        (void)spare_unmap(&fresh);
+    }
+    large_put_aside(swing);
+}
+
+static size_t spare_release(size_t keep)
 {
     size_t bytes = 0;
-    for (int i = 0; i < LARGE_CACHED; i++) {
-        if (large_cached[i].base != 0 && TIDE_STAT_GET(retained) > keep) {
-            size_t size = large_cached[i].size;
-            bytes += cached_drop(&large_cached[i]) ? size : 0;
-        }
+    for (struct large_spare *oldest; (oldest = spare_oldest(SPARE_ANY)) != NULL;) {
+        size_t size = keep > 0 ? oldest->warm : oldest->size;
+        if ((keep > 0 && TIDE_STAT_GET(retained) <= keep) || !spare_drop(oldest))
+            break;
+        bytes += size;
+    }
+    large_put_aside(atomic_load_explicit(&tide_segment_aside, memory_order_relaxed));
+    return bytes;
+}
+
+/* What lies behind live blocks that have room to grow. */
+static size_t large_release_rooms(void)
+{
+    size_t bytes = 0;
+    for (size_t i = 0; i < large_slots; i++) {
+        struct tide_mapping *at = &large_table[i];
+        if (at->base == 0 || at->behind == 0 ||
+            tide_vmem_decommit((char *)at->base + at->size, at->room - at->size) != 0)
+            continue;
+        bytes += at->behind * tide_vmem_page_size();
+        large_behind -= at->behind;
+        at->behind = 0;
     }
     return bytes;
 }
@@ -164,14 +374,14 @@ static size_t cached_release(size_t keep)
 size_t tide_large_release(size_t keep)
 {
     tide_lock_take(&large_lock.lock);
-    size_t bytes = cached_release(keep);
+    size_t bytes = spare_release(keep) + (keep == 0 ? large_release_rooms() : 0);
     tide_lock_drop(&large_lock.lock);
     return bytes;
 }
 
 /* --- mapping ------------------------------------------------------------------- */
 
-/* Fresh memory from the kernel: maps more than needed and cuts the ends off. */
+/* Fresh memory: maps more than needed and cuts the ends off. */
 static bool large_from_kernel(size_t size, size_t align, struct tide_mapping *out)
 {
     size_t page = tide_vmem_page_size();
@@ -185,41 +395,83 @@ static bool large_from_kernel(size_t size, size_t align, struct tide_mapping *ou
         tide_vmem_unmap(raw, front);
     if (more > front)
         tide_vmem_unmap(base + size, more - front);
-    *out = (struct tide_mapping){(uintptr_t)base, size, 0};
+    *out = (struct tide_mapping){.base = (uintptr_t)base, .size = size, .room = size};
     return true;
 }
 
-/* False for what no address space has room for, as programs ask for to see it fail:
- * the cached mappings need not go for that. */
+/* False for what programs ask for to see it fail: the kept mappings need not go for that. */
 static bool large_can_exist(size_t size)
 {
     return size < tide_min(tide_vmem_limit(), (size_t)1 << 47);
 }
 
+/* A kept mapping becomes a live one; false when there is none. */
+static bool large_from_spare(struct large_spare *spare, size_t size, struct tide_mapping *out)
+{
+    if (spare == NULL)
+        return false;
+    size_t behind = spare->warm > size ? spare->warm - size : 0;
+    *out = (struct tide_mapping){.base = spare->base, .size = size, .room = spare->size};
+    out->behind = (uint32_t)tide_min(behind / tide_vmem_page_size(), UINT32_MAX);
+    large_behind += out->behind;
+    large_rooms += out->room - size;
+    spare_forget(spare);
+    large_put_aside(atomic_load_explicit(&tide_segment_aside, memory_order_relaxed));
+    return true;
+}
+
+/* Counts size more live bytes. */
+static void large_count(size_t size)
+{
+    large_bytes += size;
+    large_crest = tide_max(large_crest, large_bytes);
+    tide_stat_use(size);
+    tide_stat_touch(size);
+}
+
+static void *large_enter(struct tide_mapping *mapping, uint32_t owner)
+{
+    mapping->owner = owner;
+    table_insert(mapping);
+    TIDE_RELAXED_SET(&large_live, large_live + 1);
+    large_count(mapping->size);
+    return (void *)mapping->base;
+}
+
 void *tide_large_map(size_t size, size_t align, uint32_t owner, bool *zeroed)
 {
-    struct tide_mapping mapping = {0, 0, 0};
+    struct tide_mapping mapping = {.base = 0};
+    void *block = NULL;
     size = tide_align_up(tide_max(size, 1), tide_vmem_page_size());
     tide_lock_take(&large_lock.lock);
     bool done = table_reserve();
     if (done) {
-        *zeroed = !cached_take(size, align, &mapping);
-        if (*zeroed)
-            done = large_from_kernel(size, align, &mapping) ||
-                   (large_can_exist(size) && cached_release(0) > 0 &&
-                    large_from_kernel(size, align, &mapping));
+        struct large_spare *spare = spare_fit(size, align);
+        *zeroed = spare == NULL || spare->warm == 0;
+        done = large_from_spare(spare, spare != NULL ? spare->size : 0, &mapping) ||
+               large_from_kernel(size, align, &mapping) ||
+               (large_can_exist(size) && spare_release(0) > 0 &&
+                large_from_kernel(size, align, &mapping));
     }
-    if (done) {
-        mapping.owner = owner;
-        table_insert(&mapping);
-        large_live++;
+    if (done)
+        block = large_enter(&mapping, owner);
+    large_taken += done;
+    tide_lock_drop(&large_lock.lock);
+    return block;
+}
+
+void *tide_large_map_roomy(size_t size, uint32_t owner)
+{
+    struct tide_mapping mapping;
+    void *block = NULL;
+    size = tide_align_up(size, tide_vmem_page_size());
+    tide_lock_take(&large_lock.lock);
+    if (table_reserve() && large_from_spare(spare_roomy(size), size, &mapping)) {
+        block = large_enter(&mapping, owner);
         large_taken++;
-        large_bytes += mapping.size;
-        tide_stat_use(mapping.size);
-        tide_stat_touch(mapping.size);
     }
     tide_lock_drop(&large_lock.lock);
-    return done ? (void *)mapping.base : NULL;
+    return block;
 }
 
 bool tide_large_find(const void *p, struct tide_mapping *out)
@@ -232,14 +484,15 @@ bool tide_large_find(const void *p, struct tide_mapping *out)
     return entry != NULL;
 }
 
-/* Takes an entry out of the table and the counts. */
 static void large_forget(struct tide_mapping *entry)
 {
     large_freed[large_freed_next++ % LARGE_FREED] = *entry;
-    large_live--;
+    TIDE_RELAXED_SET(&large_live, large_live - 1);
     large_bytes -= entry->size;
     TIDE_STAT_SUB(used, entry->size);
     TIDE_STAT_SUB(touched, entry->size);
+    large_behind -= entry->behind;
+    large_rooms -= entry->room - entry->size;
     table_remove(entry);
 }
 
@@ -250,10 +503,32 @@ int tide_large_unmap(const void *p)
     if (entry != NULL) {
         struct tide_mapping mapping = *entry;
         large_forget(entry);
-        cached_put(&mapping);
+        spare_put(&mapping);
     }
     tide_lock_drop(&large_lock.lock);
     return entry != NULL ? 0 : -ENOENT;
+}
+
+/* The kernel resizes it. Lock held. */
+static void *large_resize(struct tide_mapping *entry, size_t size)
+{
+    void *p = (void *)entry->base, *moved = tide_vmem_remap(p, entry->room, size);
+    if (moved == NULL)
+        return NULL;
+    struct tide_mapping mapping = {.base = (uintptr_t)moved, .size = size, .room = size};
+    uint32_t owner = entry->owner;
+    large_forget(entry);
+    if (moved == p) /* resized in place: not freed */
+        large_freed[(large_freed_next - 1) % LARGE_FREED].base = 0;
+    return large_enter(&mapping, owner);
+}
+
+/* So many pages fewer are behind the block. */
+static void large_pass(struct tide_mapping *entry, size_t pages)
+{
+    uint32_t less = (uint32_t)tide_min(entry->behind, pages);
+    entry->behind -= less;
+    large_behind -= less;
 }
 
 void *tide_large_remap(void *p, size_t size)
@@ -262,18 +537,14 @@ void *tide_large_remap(void *p, size_t size)
     size = tide_align_up(size, tide_vmem_page_size());
     tide_lock_take(&large_lock.lock);
     struct tide_mapping *entry = table_find((uintptr_t)p);
-    if (entry != NULL)
-        moved = tide_vmem_remap(p, entry->size, size);
-    if (moved != NULL) {
-        struct tide_mapping mapping = {(uintptr_t)moved, size, entry->owner};
-        large_forget(entry);
-        if (moved == p) /* resized in place: not freed */
-            large_freed[(large_freed_next - 1) % LARGE_FREED].base = 0;
-        table_insert(&mapping);
-        large_live++;
-        large_bytes += size;
-        tide_stat_use(size);
-        tide_stat_touch(size);
+    if (entry != NULL && size >= entry->size && size <= entry->room) {
+        large_count(size - entry->size);
+        large_pass(entry, (size - entry->size) / tide_vmem_page_size());
+        large_rooms -= size - entry->size;
+        entry->size = size;
+        moved = p;
+    } else if (entry != NULL) {
+        moved = large_resize(entry, size);
     }
     tide_lock_drop(&large_lock.lock);
     return moved;
@@ -297,7 +568,7 @@ bool tide_large_is_inside(const void *p, struct tide_mapping *out)
     tide_lock_take(&large_lock.lock);
     for (size_t i = 0; i < large_slots && !found; i++) {
         found =
-            large_table[i].base != 0 && (uintptr_t)p - large_table[i].base < large_table[i].size;
+            large_table[i].base != 0 && (uintptr_t)p - large_table[i].base < large_table[i].room;
         *out = large_table[i];
     }
     tide_lock_drop(&large_lock.lock);
@@ -311,7 +582,7 @@ void tide_large_destroy(uint32_t owner)
         struct tide_mapping mapping = large_table[i];
         if (mapping.base != 0 && mapping.owner == owner) {
             large_forget(&large_table[i]); /* may move another entry to this place */
-            cached_put(&mapping);
+            spare_put(&mapping);
         } else {
             i++;
         }

@@ -6,6 +6,8 @@
 enum { LAYOUT_ALIGN = 128, LAYOUT_PAGE = 4096, LAYOUT_SLOTS_TOP = 1 << 24 };
 
 #define LAYOUT_PAYLOAD_TOP (UINT64_C(1) << 36)
+#define LAYOUT_LEASE_LEAST UINT64_C(10000000) /* ns */
+#define LAYOUT_LEASE_MOST UINT64_C(3600000000000)
 
 static bool layout_is_within(struct tide_layout_fault *fault, const char *what, uint64_t value,
                              uint64_t low, uint64_t high)
@@ -45,6 +47,9 @@ static bool layout_fits(const struct tide_layout_head *head, struct tide_layout_
                      LAYOUT_PAYLOAD_TOP - 1);
     layout_is_within(fault, "first number", head->first, 0, UINT64_MAX - (UINT64_C(1) << 48));
     layout_is_within(fault, "retention", head->retain, 0, TIDE_LAYOUT_RETAINS - 1);
+    if (fault->what == NULL && head->lease != 0)
+        layout_is_within(fault, "lease, of sessions", head->lease, held ? LAYOUT_LEASE_LEAST : 0,
+                         held ? LAYOUT_LEASE_MOST : 0);
     layout_is_within(fault, "features", head->features, 0, TIDE_LAYOUT_FEATURES);
     return fault->what == NULL;
 }
@@ -93,6 +98,7 @@ bool tide_layout_plan(struct tide_layout_head *head, const struct tide_layout_wi
     head->head_size = sizeof *head;
     head->features = wish->features;
     head->retain = wish->retain;
+    head->lease = wish->lease;
     head->first = wish->first;
     head->level = wish->level;
     head->brokers = (uint32_t)layout_or(wish->brokers, 1);
@@ -137,6 +143,8 @@ bool tide_layout_valid(const struct tide_layout_head *head, uint64_t size,
     memcpy((void *)&again, (const void *)head, TIDE_LAYOUT_GEOMETRY);
     layout_place(&again);
     layout_is_within(fault, "bytes of the log", head->size, again.size, again.size);
+    layout_is_within(fault, "entries of the order index", head->entries, again.entries,
+                     again.entries);
     if (memcmp(&again.brokers_at, &head->brokers_at, 11 * sizeof(uint64_t)) != 0)
         layout_is_within(fault, "offsets of the parts", 1, 0, 0);
     layout_is_within(fault, "bytes of memory", size, head->size, UINT64_MAX);

@@ -26,8 +26,9 @@
  *   slots       brokers x slots x 128 B      tide_layout_slot
  *   payload     brokers x payload bytes      frames of messages
  *
- * Lines, their writers and their readers. A line with several writers is changed by one
- * atomic operation at a time (RMW) and exists in coherent memory only.
+ * Lines, their writers (tools/verify_cache_alignment.sh checks them) and their readers. A line
+ * with several writers is changed by one atomic operation at a time (RMW) and exists in coherent
+ * memory only.
  *
  *   line                    written by                           read by
  *   head.magic, geometry    creator, once, magic last            all, when they open
@@ -37,19 +38,24 @@
  *   head.trimmer            RMW                                  the same
  *   head.epoch              who takes the control over           all
  *   head.bells              sleepers (RMW)                       wakers
- *   head.mutex, contention  sessions in their mutex form (RMW)   stat
+ *   head.mutex              sessions in their mutex form (RMW)   the same
+ *   head.contention         who finds it, or a door, taken (RMW) stat
  *   head.referred           who appends a block first            trim
+ *   head.lender             who lends blocks (RMW), repair       all that would
  *   head.retired            who holds head.trimmer               the blocks' process
  *   head.reclaimed          the blocks' process                  who holds head.trimmer
+ *   head.member             its process (RMW), repair            repair
  *   broker.claim            producers (RMW)                      the same, stat
  *   broker.released         who holds head.trimmer               producers, repair
  *   broker.scanned          who holds broker.scanner             stat
  *   broker.scanner          RMW                                  the same
- *   producer                its handle                           repair, stat
+ *   producer                its handle                           repair, stat, who wants its door
  *   reader.cursor           its handle                           trim, stat
  *   reader.fate             who detaches it                      its handle
  *   session.own             who holds session.door               clients, repair
+ *   session.lasting         who syncs                            repair
  *   session.door            RMW                                  the same
+ *   session.trimmed         who holds head.trimmer               who syncs
  *   hold                    who holds session.door               the same
  *   link                    who hands the slot over, once        who holds session.door
  *   retired                 RMW                                  who holds head.trimmer
@@ -65,6 +71,14 @@
  *   position    trimmed.place <= p < the first place that is not valid
  * Everything else in a slot or an entry is written before that word, and not changed until
  * the slot is released. The order index alone says what the total order is.
+ *
+ * A log in a shared region is open in up to 32 processes. Each call that changes or judges the
+ * log says so in the `busy` of its handle, or of its process, and looks at the generation in the
+ * region's area (logroom): a repair makes it odd, waits until no living process is busy, and
+ * then is the only one at work; see crew.h. That stands in for an epoch in the words that
+ * acknowledge (head.committed, the room's durable): who waits for them notes the generation, and
+ * looks anew where its batch is when there was a repair; an expelled process gets -ESTALE for
+ * its calls, whatever the words say (test_logattach: an_expelled_process_comes_too_late).
  *
  * A batch by reference (TIDE_LAYOUT_REF) has its frames in a block of a heap on the region
  * that the log is in. The block is the log's from the publish word until the slot is released;
@@ -86,10 +100,11 @@
 #define TIDE_LAYOUT_MAGIC UINT64_C(0x31676f4c65646974) /* "tideLog1" */
 
 enum {
-    TIDE_LAYOUT_VERSION = 1,
+    TIDE_LAYOUT_VERSION = 2,
     TIDE_LAYOUT_GRANULE = 64, /* payload is claimed in these */
     TIDE_LAYOUT_BROKERS = 32,
-    TIDE_LAYOUT_FRAME = 16 /* bytes in front of each message */
+    TIDE_LAYOUT_MEMBERS = 32, /* processes at a time */
+    TIDE_LAYOUT_FRAME = 16    /* bytes in front of each message */
 };
 
 /* Feature bits: an opener refuses the log if it does not know one of them. */
@@ -122,9 +137,24 @@ enum tide_layout_policy {
 struct tide_layout_bell {
     _Atomic uint32_t word;
     _Atomic uint32_t sleepers;
-    uint8_t pad[120];
+    _Atomic uint32_t shared; /* 1: sleepers may be in any process */
+    uint8_t pad[116];
 };
 _Static_assert(sizeof(struct tide_layout_bell) == 128, "size");
+
+enum { TIDE_LAYOUT_BELLS = 3 };
+
+enum tide_layout_standing { TIDE_LAYOUT_MEMBER, TIDE_LAYOUT_EXPELLED };
+
+/* A process that has the log open: who that is stands in the region's area, at the same index. */
+struct tide_layout_member {
+    _Atomic uint64_t busy;                      /* calls that are at work on the log as a whole */
+    _Atomic uint64_t standing;                  /* enum tide_layout_standing */
+    _Atomic uint64_t fences;                    /* 1: it orders `busy` itself */
+    _Atomic uint32_t asleep[TIDE_LAYOUT_BELLS]; /* of each bell's sleepers */
+    uint8_t pad[28];
+};
+_Static_assert(sizeof(struct tide_layout_member) == 64, "a member is one line");
 
 struct tide_layout_head {
     /* line 0 */
@@ -145,7 +175,7 @@ struct tide_layout_head {
     uint64_t payload; /* bytes per broker */
     uint64_t entries; /* of the order index: brokers x slots, or 0 */
     uint64_t retain;  /* enum tide_layout_retain */
-    uint64_t pad1;
+    uint64_t lease;   /* of sessions, in ns; 0: none */
     /* lines 2 and 3: where the parts are */
     uint64_t brokers_at, producers_at, readers_at, sessions_at;
     uint64_t holds_at, links_at, retired_at, index_at;
@@ -168,12 +198,14 @@ struct tide_layout_head {
     _Atomic uint64_t contention; /* times that somebody found a door or the mutex taken */
     uint64_t pad10[15];
     _Atomic uint64_t referred; /* 1: there was a batch by reference */
-    uint64_t pad11[15];
+    _Atomic uint64_t lender;   /* 0, or the member whose blocks go in and out, plus 1 */
+    uint64_t pad11[14];
     _Atomic uint64_t retired; /* blocks ever put into the retire ring */
     uint64_t pad12[15];
     _Atomic uint64_t reclaimed; /* of these: taken out again */
     uint64_t pad13[15];
-    uint8_t rest[4096 - 1920];
+    struct tide_layout_member member[TIDE_LAYOUT_MEMBERS];
+    uint8_t rest[4096 - 3968];
 };
 _Static_assert(offsetof(struct tide_layout_head, magic) == 0, "magic");
 _Static_assert(offsetof(struct tide_layout_head, version) == 8, "version");
@@ -193,6 +225,7 @@ _Static_assert(offsetof(struct tide_layout_head, slots) == 88, "slots");
 _Static_assert(offsetof(struct tide_layout_head, payload) == 96, "payload");
 _Static_assert(offsetof(struct tide_layout_head, entries) == 104, "entries");
 _Static_assert(offsetof(struct tide_layout_head, retain) == 112, "retain");
+_Static_assert(offsetof(struct tide_layout_head, lease) == 120, "lease");
 _Static_assert(offsetof(struct tide_layout_head, brokers_at) == 128, "brokers_at");
 _Static_assert(offsetof(struct tide_layout_head, holds_at) == 160, "holds_at");
 _Static_assert(offsetof(struct tide_layout_head, slots_at) == 192, "slots_at");
@@ -211,7 +244,9 @@ _Static_assert(offsetof(struct tide_layout_head, contention) == 1408, "contentio
 _Static_assert(offsetof(struct tide_layout_head, referred) == 1536, "referred");
 _Static_assert(offsetof(struct tide_layout_head, retired) == 1664, "retired");
 _Static_assert(offsetof(struct tide_layout_head, reclaimed) == 1792, "reclaimed");
-_Static_assert(offsetof(struct tide_layout_head, rest) == 1920, "rest");
+_Static_assert(offsetof(struct tide_layout_head, lender) == 1544, "lender");
+_Static_assert(offsetof(struct tide_layout_head, member) == 1920, "member");
+_Static_assert(offsetof(struct tide_layout_head, rest) == 3968, "rest");
 _Static_assert(sizeof(struct tide_layout_head) == 4096, "size");
 
 enum { TIDE_LAYOUT_GEOMETRY = 256 }; /* bytes of the head that `check` is about */
@@ -243,7 +278,7 @@ _Static_assert(offsetof(struct tide_layout_broker, scanner) == 640, "scanner");
 _Static_assert(sizeof(struct tide_layout_broker) == 768, "size");
 
 struct tide_layout_producer {
-    _Atomic uint64_t owner;  /* 0 free, else the process id */
+    _Atomic uint64_t owner;  /* 0 free, else whose it is, see tide_layout_whose() */
     _Atomic uint64_t claim;  /* (broker << 32) + low half of the slot index it is about to claim */
     uint32_t client, epoch;  /* the session it appends to */
     uint64_t started;        /* of the process, to tell it from a later one with its id */
@@ -251,29 +286,42 @@ struct tide_layout_producer {
     _Atomic uint64_t lost;   /* compare-and-swaps for room that another producer won */
     _Atomic uint64_t copied; /* bytes of frames that appends wrote from elsewhere */
     _Atomic uint64_t lent;   /* bytes of frames in blocks, by reference */
-    uint64_t pad[7];
+    /* Of a log that several processes may have open: */
+    _Atomic uint64_t busy;    /* 1: a call of the handle is at work */
+    _Atomic uint64_t out;     /* the claim that is out, see tide_layout_mark(); 0: none */
+    _Atomic uint64_t out_end; /* granule behind it */
+    _Atomic uint64_t inside;  /* 1: it may be behind the door that stays with it */
+    uint64_t pad[3];
 };
 _Static_assert(offsetof(struct tide_layout_producer, claim) == 8, "claim");
 _Static_assert(offsetof(struct tide_layout_producer, client) == 16, "client");
 _Static_assert(offsetof(struct tide_layout_producer, started) == 24, "started");
 _Static_assert(offsetof(struct tide_layout_producer, copied) == 56, "copied");
 _Static_assert(offsetof(struct tide_layout_producer, lent) == 64, "lent");
+_Static_assert(offsetof(struct tide_layout_producer, busy) == 72, "busy");
+_Static_assert(offsetof(struct tide_layout_producer, out) == 80, "out");
+_Static_assert(offsetof(struct tide_layout_producer, inside) == 96, "inside");
 _Static_assert(sizeof(struct tide_layout_producer) == 128, "size");
+
+/* The claims of handles that are out are told apart from none. */
+#define TIDE_LAYOUT_OUT (UINT64_C(1) << 63)
 
 struct tide_layout_reader {
     /* line 0: its handle */
     _Atomic uint64_t cursor; /* places below are done with; a slot index at level 0 */
-    _Atomic uint64_t owner;  /* 0 free, else the process id */
+    _Atomic uint64_t owner;  /* 0 free, else whose it is, see tide_layout_whose() */
     _Atomic uint64_t policy; /* enum tide_layout_policy */
     uint64_t broker;         /* level 0 */
     uint64_t started;
-    uint64_t pad0[11];
+    _Atomic uint64_t busy; /* 1: a call of the handle is at work */
+    uint64_t pad0[10];
     /* line 2: who detaches it */
     _Atomic uint64_t fate; /* 0, or 1 detached */
     uint64_t pad1[15];
 };
 _Static_assert(offsetof(struct tide_layout_reader, owner) == 8, "owner");
 _Static_assert(offsetof(struct tide_layout_reader, policy) == 16, "policy");
+_Static_assert(offsetof(struct tide_layout_reader, busy) == 40, "busy");
 _Static_assert(offsetof(struct tide_layout_reader, fate) == 128, "fate");
 _Static_assert(sizeof(struct tide_layout_reader) == 256, "size");
 
@@ -289,15 +337,28 @@ struct tide_layout_session {
     /* The batch that is being given its place: its number plus 1, and before that its slot, see
      * tide_layout_mark(). Behind `expected` the place is known to have been given. */
     _Atomic uint64_t placing, placing_at;
-    uint64_t pad0[8];
-    /* The door: 0 open, 1 held, else held and the slot on top of the list handed over. */
+    /* line 1: who syncs. Of what is expected next where so many places are durable, the pair with
+     * the most places that are is in force; the other one is the next to be written. */
+    struct tide_layout_lasting {
+        _Atomic uint64_t places, expected;
+    } lasting[2];
+    uint64_t pad0[4];
+    /* The door: 0 open, 1 held, else held and the slot on top of the list handed over; or it
+     * stays with a handle, or is called for, see door.h. */
     _Atomic uint64_t door;
-    uint64_t pad1[15];
+    _Atomic uint64_t called; /* 1: it was called for once */
+    uint64_t pad1[6];
+    /* line 3: who holds head.trimmer. The number behind the last batch that was trimmed. */
+    _Atomic uint64_t trimmed;
+    uint64_t pad2[7];
 };
 _Static_assert(offsetof(struct tide_layout_session, epoch) == 8, "epoch");
 _Static_assert(offsetof(struct tide_layout_session, placing) == 48, "placing");
 _Static_assert(offsetof(struct tide_layout_session, placing_at) == 56, "placing_at");
+_Static_assert(offsetof(struct tide_layout_session, lasting) == 64, "lasting");
 _Static_assert(offsetof(struct tide_layout_session, door) == 128, "door");
+_Static_assert(offsetof(struct tide_layout_session, called) == 136, "called");
+_Static_assert(offsetof(struct tide_layout_session, trimmed) == 192, "trimmed");
 _Static_assert(sizeof(struct tide_layout_session) == 256, "size");
 
 /* An early batch: at position number % window. */
@@ -311,7 +372,8 @@ _Static_assert(sizeof(struct tide_layout_hold) == 16, "size");
 
 enum tide_layout_flag {
     TIDE_LAYOUT_PAD = 1, /* an aborted claim: no batch */
-    TIDE_LAYOUT_REF = 2  /* the payload is a block of the region; none of the ring is claimed */
+    TIDE_LAYOUT_REF = 2, /* the payload is a block of the region; none of the ring is claimed */
+    TIDE_LAYOUT_KEPT = 4 /* with PAD: an expelled process may still write its payload */
 };
 
 struct tide_layout_slot {
@@ -319,9 +381,10 @@ struct tide_layout_slot {
     uint64_t index;
     uint64_t number; /* of the batch, counted by its client */
     uint32_t client, epoch;
-    uint32_t count;  /* messages */
-    uint32_t flags;  /* enum tide_layout_flag */
-    uint64_t keeper; /* REF: which heap of which process the block is of; those know */
+    uint32_t count; /* messages */
+    uint32_t flags; /* enum tide_layout_flag */
+    /* REF: which heap of which process the block is of; those know. KEPT: the member plus 1. */
+    uint64_t keeper;
     uint64_t pad0[3];
     /* line 1: place */
     uint64_t offset; /* of the payload, from the log's base; REF: modulo 2^64 */
@@ -394,6 +457,19 @@ TIDE_INLINE uint64_t tide_layout_mark(uint32_t broker, uint64_t index)
     return (uint64_t)broker << 48 | (index & ((UINT64_C(1) << 48) - 1));
 }
 
+/* Whose an entry is: a member of the log's processes, and its process id. */
+TIDE_INLINE uint64_t tide_layout_whose(uint32_t member, uint32_t pid)
+{
+    return ((uint64_t)member + 1) << 32 | pid;
+}
+
+/* Is it one of these members'? A bit of `members` each. */
+TIDE_INLINE bool tide_layout_is_of(uint64_t whose, uint32_t members)
+{
+    uint64_t member = (whose >> 32) - 1;
+    return member < TIDE_LAYOUT_MEMBERS && (members >> member & 1) != 0;
+}
+
 /* How far the index of a mark is above `near`; below it: negative. */
 TIDE_INLINE int64_t tide_layout_above(uint64_t mark, uint64_t near)
 {
@@ -406,6 +482,18 @@ TIDE_INLINE uint64_t tide_layout_widen(uint32_t low, uint64_t near)
     return near + (uint32_t)(low - (uint32_t)near);
 }
 
+/* Copies words that others may be writing, each of them once: what is looked at and what is used
+ * is then the same. */
+TIDE_INLINE void tide_layout_words(void *to, const void *from, size_t bytes)
+{
+    const uint64_t *in = from;
+#pragma GCC unroll 16
+    for (size_t i = 0; i < bytes / sizeof(uint64_t); i++) {
+        uint64_t word = TIDE_RELAXED_GET(&in[i]);
+        memcpy((char *)to + i * sizeof word, &word, sizeof word);
+    }
+}
+
 /* ---- plans -------------------------------------------------------------------------- */
 
 /* What is asked of a new log; zero means the default. */
@@ -414,6 +502,8 @@ struct tide_layout_wish {
     uint64_t slots, payload; /* per broker */
     uint64_t features, retain;
     uint64_t first; /* where counters begin, below 2^64 - 2^48 */
+    uint64_t nodes; /* of lanes */
+    uint64_t lease; /* of nodes, or sessions */
 };
 
 /* A complaint: which value, and what is allowed; low > high: `what` says it. */

@@ -20,11 +20,12 @@
  * thread may get its heap in one of them. */
 enum { LIFE_ROUNDS = 1 };
 
-static struct tide_lock life_lock;
-static _Atomic bool life_ready;
-static pthread_key_t life_key;
-static bool life_has_key;                           /* under life_lock, then constant */
-static char life_complaint[TIDE_SOURCE_SAID + 256]; /* about mid=; written at start */
+static struct tide_lock life_lock TIDE_START_DATA;
+static _Atomic bool life_ready TIDE_START_DATA;
+static pthread_key_t life_key TIDE_START_DATA;
+static bool life_has_key TIDE_START_DATA; /* under life_lock, then constant */
+static char life_words[TIDE_SOURCE_SAID + 256];
+static const char *life_complaint TIDE_START_DATA; /* about mid=: NULL, or life_words */
 
 /* Set in the environment of children after a warning, so that they are silent. */
 static const char life_warned[] = "TIDEPOOL_WARNED";
@@ -39,7 +40,7 @@ bool tide_life_started(void)
     return atomic_load_explicit(&life_ready, memory_order_acquire);
 }
 
-void tide_life_push_options(void)
+TIDE_START_CODE void tide_life_push_options(void)
 {
     struct tide_option_values values;
     tide_option_copy(&values);
@@ -66,6 +67,19 @@ __attribute__((no_sanitize("thread"))) static void life_thread_end(void *arg)
 }
 
 /* --- fork ----------------------------------------------------------------------- */
+
+/* What pthread_atfork calls, which brings a function at the far end of our code and needs
+ * crtbegin.o: one page of both is not worth a fault in each process. The last argument tells
+ * whose handlers these are, to take them away when that library is unloaded: the one that an
+ * archive of ours is part of has such a handle. Ours stays; it is linked without. */
+extern int __register_atfork(void (*)(void), void (*)(void), void (*)(void), void *);
+extern void *__dso_handle __attribute__((weak, visibility("hidden")));
+
+TIDE_START_CODE int tide_life_at_fork(void (*prepare)(void), void (*parent)(void),
+                                      void (*child)(void))
+{
+    return __register_atfork(prepare, parent, child, &__dso_handle != NULL ? __dso_handle : NULL);
+}
 
 static void life_fork_locks(enum tide_fork phase)
 {
@@ -110,9 +124,10 @@ static void life_fork_child(void)
  * strict=1. */
 static void life_complain_mid(int ret, const struct tide_source *source)
 {
-    struct tide_text text = {life_complaint, sizeof life_complaint, 0};
+    struct tide_text text = {life_words, sizeof life_words, 0};
     if (ret == -ENODEV && source->said[0] == '\0' && !tide_option_values.strict)
         return;
+    life_complaint = life_words;
     tide_text_add(&text, "option 'mid': '");
     tide_text_quote(&text, tide_option_values.mid);
     tide_text_add(&text, "': ");
@@ -129,13 +144,13 @@ static void life_use_near(struct tide_source *out, const struct tide_source *fai
     out->why = out->said;
 }
 
-static int life_find_mid(struct tide_source *source)
+TIDE_START_CODE static int life_find_mid(struct tide_source *source)
 {
     int ret = tide_source_open(source, tide_option_values.mid);
     return ret == 0 && !tide_option_values.shared_mid ? tide_source_keep_private(source) : ret;
 }
 
-static void life_use_mid(struct tide_source *source)
+TIDE_START_CODE static void life_use_mid(struct tide_source *source)
 {
     bool shadow = tide_option_values.header == TIDE_HEADER_SHADOW ||
                   (tide_option_values.header == TIDE_HEADER_AUTO && source->far);
@@ -146,7 +161,7 @@ static void life_use_mid(struct tide_source *source)
                        tide_option_values.full == TIDE_FULL_FAIL);
 }
 
-static void life_open_mid(void)
+TIDE_START_CODE static void life_open_mid(void)
 {
     struct tide_source source;
     int ret = life_find_mid(&source);
@@ -162,7 +177,7 @@ static void life_open_mid(void)
         life_complain_mid(ret, &source);
 }
 
-void tide_life_start(void)
+TIDE_START_CODE void tide_life_start(void)
 {
     if (tide_life_started())
         return;
@@ -252,9 +267,9 @@ static void life_tell_source(void)
 __attribute__((constructor)) static void life_constructor(void)
 {
     tide_life_start();
-    (void)pthread_atfork(life_fork_prepare, life_fork_parent, life_fork_child);
+    (void)tide_life_at_fork(life_fork_prepare, life_fork_parent, life_fork_child);
     const char *complaint = tide_option_complaint();
-    if (complaint == NULL && life_complaint[0] != '\0')
+    if (complaint == NULL)
         complaint = life_complaint;
     if (complaint != NULL)
         life_warn(complaint);

@@ -34,6 +34,9 @@ void tide_life_leave(const struct tide_cache *before);
 /* Hands the values of live options to the boxes that act on them. */
 void tide_life_push_options(void);
 
+/* As pthread_atfork. */
+int tide_life_at_fork(void (*prepare)(void), void (*parent)(void), void (*child)(void));
+
 /* The process is set-uid or the like: the environment is not to be trusted. */
 bool tide_life_is_secure(void);
 

@@ -6,13 +6,17 @@
 #include "box/cpu.h"
 #include "box/sys.h"
 
-struct tide_lock_forker tide_lock_forker;
+struct tide_lock_forker tide_lock_forker TIDE_START_DATA;
 
 TIDE_COLD void tide_lock_wait_slow(struct tide_lock *lock)
 {
+    if (!tide_lock_is_forker())
+        tide_lock_sleep_slow(lock);
+}
+
+TIDE_COLD void tide_lock_sleep_slow(struct tide_lock *lock)
+{
     enum { SPINS = 100 };
-    if (tide_lock_is_forker())
-        return;
     for (int i = 0; i < SPINS; i++) {
         tide_cpu_pause();
         if (tide_lock_try(lock))

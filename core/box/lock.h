@@ -36,6 +36,7 @@ extern struct tide_lock_forker {
 } __attribute__((aligned(2 * TIDE_LINE))) tide_lock_forker;
 
 void tide_lock_wait_slow(struct tide_lock *lock);
+void tide_lock_sleep_slow(struct tide_lock *lock); /* a forker, too */
 void tide_lock_wake_slow(struct tide_lock *lock);
 
 TIDE_INLINE bool tide_lock_try(struct tide_lock *lock)
@@ -57,12 +58,24 @@ TIDE_INLINE bool tide_lock_is_forker(void)
     return TIDE_UNLIKELY(forker != NULL) && forker == (const void *)&errno;
 }
 
-TIDE_INLINE void tide_lock_drop(struct tide_lock *lock)
+/* For locks that fork does not take: in its handlers they are like everywhere else. What they
+ * guard must not wait for a lock that fork takes. */
+TIDE_INLINE void tide_lock_take_own(struct tide_lock *lock)
 {
-    if (tide_lock_is_forker())
-        return;
+    if (TIDE_UNLIKELY(!tide_lock_try(lock)))
+        tide_lock_sleep_slow(lock);
+}
+
+TIDE_INLINE void tide_lock_drop_own(struct tide_lock *lock)
+{
     if (TIDE_UNLIKELY(atomic_exchange_explicit(&lock->word, 0, memory_order_release) == 2))
         tide_lock_wake_slow(lock);
+}
+
+TIDE_INLINE void tide_lock_drop(struct tide_lock *lock)
+{
+    if (!tide_lock_is_forker())
+        tide_lock_drop_own(lock);
 }
 
 /* Takes the lock before a fork, lets it go after it, in parent and child. */

@@ -1,5 +1,5 @@
 /* logapi.c - see logapi.h */
-#include "box/logapi.h"
+#include "box/logapi_lanes.h"
 
 #include <signal.h>
 
@@ -10,7 +10,7 @@
 
 enum { LOGAPI_THREADS = 256, LOGAPI_PROBES = 16 };
 
-tide_logapi_drain *tide_logapi_drainer;
+tide_logapi_drain *tide_logapi_drainer TIDE_START_DATA;
 
 /* --- errors ---------------------------------------------------------------------- */
 
@@ -21,12 +21,16 @@ static struct logapi_last {
     _Atomic(const void *) thread;
     _Atomic(const char *) what;
     _Atomic uint64_t value, low, high;
-} logapi_last[LOGAPI_THREADS];
+} __attribute__((aligned(TIDE_LINE))) logapi_last[LOGAPI_THREADS];
 
-static struct logapi_last *logapi_mine(bool take)
+static size_t logapi_first(const void *me)
 {
-    const void *me = &errno;
-    size_t first = (size_t)tide_mix((uintptr_t)me);
+    return (size_t)((uintptr_t)me * UINT64_C(0x9e3779b97f4a7c15) >> 40) % LOGAPI_THREADS;
+}
+
+TIDE_NOINLINE static struct logapi_last *logapi_mine(const void *me, bool take)
+{
+    size_t first = logapi_first(me);
     for (size_t i = 0; i < LOGAPI_PROBES; i++) {
         struct logapi_last *last = &logapi_last[(first + i) % LOGAPI_THREADS];
         const void *found = atomic_load_explicit(&last->thread, memory_order_relaxed);
@@ -36,15 +40,19 @@ static struct logapi_last *logapi_mine(bool take)
     }
     if (!take)
         return NULL;
-    struct logapi_last *last = &logapi_last[first % LOGAPI_THREADS];
+    struct logapi_last *last = &logapi_last[first];
     atomic_store_explicit(&last->thread, me, memory_order_relaxed);
     return last;
 }
 
-TIDE_COLD int tide_logapi_error(int error, const char *what, uint64_t value, uint64_t low,
-                                uint64_t high)
+/* Not so rare: a read, or an append, that was but tried. */
+TIDE_NOINLINE int tide_logapi_error(int error, const char *what, uint64_t value, uint64_t low,
+                                    uint64_t high)
 {
-    struct logapi_last *last = logapi_mine(true);
+    const void *me = &errno;
+    struct logapi_last *last = &logapi_last[logapi_first(me)];
+    if (TIDE_UNLIKELY(atomic_load_explicit(&last->thread, memory_order_relaxed) != me))
+        last = logapi_mine(me, true);
     atomic_store_explicit(&last->what, what, memory_order_relaxed);
     atomic_store_explicit(&last->value, value, memory_order_relaxed);
     atomic_store_explicit(&last->low, low, memory_order_relaxed);
@@ -56,7 +64,7 @@ TIDE_EXPORT int tide_log_explain(char *buf, size_t len)
 {
     char all[256];
     struct tide_text text = {all, sizeof all, 0};
-    const struct logapi_last *last = logapi_mine(false);
+    const struct logapi_last *last = logapi_mine(&errno, false);
     const char *what = last != NULL ? last->what : NULL;
     tide_text_add(&text, what != NULL ? what : "no error");
     if (what != NULL && last->low != TIDE_LOGAPI_WORDS) {
@@ -95,8 +103,10 @@ static bool logapi_is_log(const tide_log_t *log)
     return log != NULL && log->magic == TIDE_LOGAPI_LOG;
 }
 
-static int logapi_no_log(void)
+static int logapi_no_log(const tide_log_t *log)
 {
+    if (tide_logapi_is(log, TIDE_LOGAPI_LANES))
+        return tide_logapi_lanes_not();
     return tide_logapi_error(-ESTALE, "not an open log of this process", 0, 1, 0);
 }
 
@@ -106,31 +116,80 @@ static int logapi_no_log(void)
  * seen, for a moment. */
 #define LOGAPI_NAP UINT64_C(3600000000000)
 #define LOGAPI_BLINK UINT64_C(1000000)
+#define LOGAPI_LOOK UINT64_C(10000000) /* where others may die */
 
-enum { LOGAPI_SPINS = 200, LOGAPI_YIELDS = 16 };
+/* Who may go on, but never gets what it waits for, naps as well: from this long on, twice as long
+ * each fourth time, seven times. */
+#define LOGAPI_WINK UINT64_C(50000)
+
+enum { LOGAPI_SPINS = 200, LOGAPI_YIELDS = 16, LOGAPI_VAIN = 64, LOGAPI_WINKS = 7 };
 
 TIDE_COLD void tide_logapi_wake_slow(struct tide_layout_bell *bell)
 {
+    bool shared = atomic_load_explicit(&bell->shared, memory_order_relaxed) != 0;
     atomic_fetch_add_explicit(&bell->word, 1, memory_order_release);
-    tide_park_wake(&bell->word, false);
+    tide_park_wake(&bell->word, shared);
 }
 
-/* Counts itself in, makes sure that whoever rings from now on sees that, and looks again. */
+/* Who repairs the log finds out how many of the bell's sleepers are in a process that ended: so
+ * never more than there are. */
+static void logapi_sleepers(const struct tide_logapi_wait *wait, bool in)
+{
+    struct tide_layout_bell *bell = wait->bell;
+    _Atomic uint32_t none = 0, *mine = &none;
+    if (wait->log != NULL && wait->log->crew.shared && bell != &wait->log->synced)
+        mine = &wait->log->map.head->member[wait->log->crew.number]
+                    .asleep[bell - &wait->log->map.head->data];
+    if (in)
+        atomic_fetch_add_explicit(&bell->sleepers, 1, memory_order_seq_cst);
+    atomic_fetch_add_explicit(mine, in ? 1 : UINT32_MAX, memory_order_seq_cst);
+    if (!in)
+        atomic_fetch_sub_explicit(&bell->sleepers, 1, memory_order_relaxed);
+}
+
+/* Somebody has a lock of the log, and does not run: the way is free, and leads nowhere. */
+static uint64_t logapi_wink(struct tide_logapi_wait *wait)
+{
+    if (++wait->vain <= LOGAPI_VAIN || tide_coh_hooked())
+        return 0;
+    return LOGAPI_WINK << tide_min((wait->vain - LOGAPI_VAIN) / 4, LOGAPI_WINKS);
+}
+
+/* Counts itself in, makes sure that whoever rings from now on sees that, and looks again. While
+ * others repair the log there is nothing to see; whoever ends that rings. */
 static void logapi_sleep(struct tide_logapi_wait *wait, uint64_t most)
 {
     struct tide_layout_bell *bell = wait->bell;
+    bool shared = wait->log != NULL && wait->log->crew.shared;
     uint32_t word = atomic_load_explicit(&bell->word, memory_order_acquire);
-    atomic_fetch_add_explicit(&bell->sleepers, 1, memory_order_seq_cst);
-    uint64_t nap = tide_park_barrier() ? LOGAPI_NAP : LOGAPI_BLINK;
-    if (!wait->ready(wait->what))
-        tide_park_sleep(&bell->word, word, most < nap ? most : nap, false);
-    atomic_fetch_sub_explicit(&bell->sleepers, 1, memory_order_relaxed);
+    logapi_sleepers(wait, true);
+    uint64_t nap = !tide_park_barrier() ? LOGAPI_BLINK : shared ? LOGAPI_LOOK : LOGAPI_NAP;
+    if (!shared || !tide_crew_is_stopped(&wait->log->crew)) {
+        if (wait->ready == NULL || wait->ready(wait->what))
+            nap = logapi_wink(wait);
+        else
+            wait->vain = 0;
+    }
+    if (wait->log != NULL && tide_logapi_lease(wait->log) != 0)
+        nap = tide_min(nap, tide_logapi_lease(wait->log) / TIDE_LOGAPI_LOOKS);
+    if (nap != 0)
+        tide_park_sleep(&bell->word, word, tide_min(most, nap), shared);
+    logapi_sleepers(wait, false);
+    if (shared)
+        tide_rescue_look(&wait->log->crew);
+    if (wait->log != NULL)
+        tide_logapi_look(wait->log);
 }
 
 int tide_logapi_wait(struct tide_logapi_wait *wait)
 {
-    if (wait->timeout == 0)
+    if (wait->timeout == 0) {
+        if (wait->log != NULL) {
+            tide_rescue_look(&wait->log->crew);
+            tide_logapi_look(wait->log);
+        }
         return -EAGAIN;
+    }
     if (wait->turns < LOGAPI_SPINS) {
         for (uint32_t i = 0; i <= wait->turns / 8; i++)
             tide_cpu_pause();
@@ -156,6 +215,16 @@ int tide_logapi_wait(struct tide_logapi_wait *wait)
 
 /* --- create and close ----------------------------------------------------------------- */
 
+#define LOGAPI_LEASE UINT64_C(10000000000) /* of sessions, unless something else is asked for */
+
+/* What the head says, where 0 is never. */
+static uint64_t logapi_lease(const struct tide_log_options *o)
+{
+    if (o->lease == TIDE_LOG_NO_LEASE)
+        return 0;
+    return o->lease == 0 && o->level == 4 ? LOGAPI_LEASE : o->lease;
+}
+
 int tide_logapi_plan(struct tide_layout_head *plan, const struct tide_log_options *options)
 {
     static const struct tide_log_options initial = TIDE_LOG_OPTIONS;
@@ -175,7 +244,12 @@ int tide_logapi_plan(struct tide_layout_head *plan, const struct tide_log_option
                     (o->checksum != 0 ? TIDE_LAYOUT_CHECKSUM : 0),
         .retain = o->retain,
         .first = o->first,
+        .lease = logapi_lease(o),
     };
+    if (o->coherence > TIDE_LOG_NONCOHERENT)
+        return tide_logapi_error(-EINVAL, "coherence", o->coherence, 0, TIDE_LOG_NONCOHERENT);
+    if (o->nodes != 0)
+        return tide_logapi_error(-EINVAL, "nodes, where memory is coherent", o->nodes, 0, 0);
     if (o->sequencing > TIDE_LOG_STEPPED)
         return tide_logapi_error(-EINVAL, "sequencing", o->sequencing, 0, TIDE_LOG_STEPPED);
     if (o->sessions > TIDE_LOG_MUTEX)
@@ -188,6 +262,8 @@ int tide_logapi_plan(struct tide_layout_head *plan, const struct tide_log_option
 TIDE_EXPORT int64_t tide_log_size(const struct tide_log_options *options)
 {
     struct tide_layout_head plan;
+    if (tide_logapi_is_apart(options))
+        return tide_logapi_parts.size(options);
     int error = tide_logapi_plan(&plan, options);
     return error != 0 ? error : (int64_t)plan.size;
 }
@@ -233,6 +309,8 @@ TIDE_EXPORT int tide_log_create(tide_log_t **out, const struct tide_log_options 
 {
     struct tide_layout_head plan;
     tide_log_t *log;
+    if (tide_logapi_is_apart(options))
+        return tide_logapi_parts.create(out, NULL, options);
     int error = tide_logapi_plan(&plan, options);
     if (error != 0 || (error = tide_logapi_new(&log)) != 0)
         return error;
@@ -240,6 +318,8 @@ TIDE_EXPORT int tide_log_create(tide_log_t **out, const struct tide_log_options 
         tide_logapi_drop(log, sizeof *log);
         return error;
     }
+    log->map.keeps =
+        log->map.level == 4 && !log->map.stepped && tide_park_ready() && tide_park_barrier();
     *out = log;
     return 0;
 }
@@ -257,8 +337,10 @@ TIDE_EXPORT int tide_log_close(tide_log_t *log)
 {
     if (log == NULL)
         return 0;
+    if (tide_logapi_is(log, TIDE_LOGAPI_LANES))
+        return tide_logapi_parts.close(log);
     if (!logapi_is_log(log))
-        return logapi_no_log();
+        return logapi_no_log(log);
     uint32_t handles = atomic_load_explicit(&log->handles, memory_order_acquire);
     if (handles != 0)
         return tide_logapi_error(-EBUSY, "clients and readers that are open", handles, 0, 0);
@@ -266,6 +348,7 @@ TIDE_EXPORT int tide_log_close(tide_log_t *log)
     logapi_stop_threads(log);
     tide_logapi_reclaim(log);
     log->magic = 0;
+    tide_logapi_unwatch(log);
     if (log->region != NULL)
         error = tide_logapi_leave(log);
     else
@@ -281,8 +364,10 @@ enum { LOGAPI_STEP = 64 };
 static uint64_t logapi_step(tide_log_t *log)
 {
     uint64_t done = 0;
-    for (uint32_t i = 0; i < log->map.brokers; i++)
+    for (uint32_t i = 0; i < log->map.brokers && tide_crew_try_begin(&log->crew); i++) {
         done += tide_seq_step(&log->map, i, LOGAPI_STEP);
+        tide_crew_end(&log->crew);
+    }
     if (done > 0) {
         tide_logapi_ring(&log->map.head->data);
         tide_logapi_ring(&log->map.head->space); /* pads, and batches that were too early */
@@ -297,8 +382,14 @@ static bool logapi_is_stepped(const tide_log_t *log)
 
 TIDE_EXPORT int64_t tide_log_poll(tide_log_t *log)
 {
+    if (tide_logapi_is(log, TIDE_LOGAPI_LANES))
+        return tide_logapi_lanes.poll(log);
     if (!logapi_is_log(log))
-        return logapi_no_log();
+        return logapi_no_log(log);
+    tide_rescue_look(&log->crew);
+    tide_logapi_look(log);
+    if (tide_crew_error(&log->crew) != 0)
+        return tide_logapi_gone(log);
     tide_logapi_reclaim(log);
     return logapi_is_stepped(log) ? (int64_t)logapi_step(log) : 0;
 }
@@ -306,53 +397,80 @@ TIDE_EXPORT int64_t tide_log_poll(tide_log_t *log)
 static bool logapi_has_work(const void *what)
 {
     const tide_log_t *log = what;
-    return tide_seq_waits(&log->map) || atomic_load_explicit(&log->stop, memory_order_acquire) != 0;
+    if (atomic_load_explicit(&log->stop, memory_order_acquire) != 0)
+        return true;
+    return tide_crew_error(&log->crew) == 0 && tide_seq_waits(&log->map);
 }
 
 static void *logapi_run(void *argument)
 {
     struct tide_logapi_thread *self = argument;
     tide_log_t *log = self->log;
-    struct tide_logapi_wait wait = {
-        .bell = &log->map.head->work, .ready = logapi_has_work, .what = log, .timeout = -1};
-    if (self->cpu >= 0)
-        tide_park_pin(self->cpu);
-    while (atomic_load_explicit(&log->stop, memory_order_acquire) == 0)
+    struct tide_logapi_wait wait = {.log = log,
+                                    .bell = &log->map.head->work,
+                                    .ready = logapi_has_work,
+                                    .what = log,
+                                    .timeout = -1};
+    for (; atomic_load_explicit(&log->stop, memory_order_acquire) == 0; tide_logapi_look(log))
         if (logapi_step(log) > 0)
-            wait.turns = 0;
+            wait.turns = wait.vain = 0;
         else
             tide_logapi_wait(&wait);
     return NULL;
 }
 
+/* Goes to its processor first; whoever starts it waits for the answer. */
+static void *logapi_live(void *argument)
+{
+    struct tide_logapi_thread *self = argument;
+    int error = self->cpu < 0 ? 0 : tide_park_pin(self->cpu);
+    atomic_store_explicit(&self->began, 1 + (uint32_t)-error, memory_order_release);
+    tide_park_wake(&self->began, false);
+    return error == 0 ? self->run(self) : NULL;
+}
+
 /* Signals are for the program's own threads. */
 static int logapi_start(struct tide_logapi_thread *thread)
 {
+    uint32_t began;
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    int error = pthread_create(&thread->thread, NULL, logapi_run, thread);
+    int error = pthread_create(&thread->thread, NULL, logapi_live, thread);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return error;
+    if (error != 0)
+        return tide_logapi_error(-error, "threads of this log", thread->log->threads, 1, 0);
+    while ((began = atomic_load_explicit(&thread->began, memory_order_acquire)) == 0)
+        tide_park_sleep(&thread->began, 0, LOGAPI_LOOK, false);
+    if (began == 1)
+        return 0;
+    pthread_join(thread->thread, NULL);
+    return tide_logapi_error(1 - (int)began, "no such processor, or not for this process",
+                             (uint64_t)thread->cpu, 1, 0);
 }
 
 TIDE_EXPORT int tide_log_start(tide_log_t *log, int cpu)
 {
-    if (!logapi_is_log(log))
-        return logapi_no_log();
-    if (!logapi_is_stepped(log))
+    bool lanes = tide_logapi_is(log, TIDE_LOGAPI_LANES);
+    if (!lanes && !logapi_is_log(log))
+        return logapi_no_log(log);
+    if (!lanes && !logapi_is_stepped(log))
         return tide_logapi_error(-EINVAL, "a thread for a log that is sequenced inline", 1, 0, 0);
-    tide_lock_take(&log->lock);
+    if (cpu < -1)
+        return tide_logapi_error(-EINVAL, "below -1, which is any processor: minus",
+                                 -(uint64_t)(int64_t)cpu, 1, 0);
+    tide_lock_take_own(&log->lock);
+    struct tide_logapi_thread *thread = &log->thread[log->threads % TIDE_LOGAPI_THREADS];
     int error = -ENFILE;
-    if (log->threads < TIDE_LOGAPI_THREADS) {
-        struct tide_logapi_thread *thread = &log->thread[log->threads];
-        *thread = (struct tide_logapi_thread){.log = log, .cpu = cpu};
-        error = -logapi_start(thread);
+    if (log->threads == TIDE_LOGAPI_THREADS) {
+        tide_logapi_error(error, "threads of this log", log->threads, 0, TIDE_LOGAPI_THREADS);
+    } else {
+        *thread = (struct tide_logapi_thread){
+            .log = log, .cpu = cpu, .run = lanes ? tide_logapi_lanes.run : logapi_run};
+        error = logapi_start(thread);
         log->threads += error == 0;
     }
-    tide_lock_drop(&log->lock);
-    if (error != 0)
-        tide_logapi_error(error, "threads of this log", log->threads, 0, TIDE_LOGAPI_THREADS);
+    tide_lock_drop_own(&log->lock);
     return error;
 }
 
@@ -360,39 +478,11 @@ TIDE_EXPORT int tide_log_start(tide_log_t *log, int cpu)
 
 TIDE_EXPORT uint64_t tide_log_committed(tide_log_t *log)
 {
+    if (tide_logapi_is(log, TIDE_LOGAPI_LANES))
+        return tide_logapi_lanes.committed(log);
     if (!logapi_is_log(log) || log->map.level == 0)
         return 0;
-    return tide_order_frontier(&log->map, UINT64_MAX);
-}
-
-struct logapi_goal {
-    tide_log_t *log;
-    uint64_t position;
-};
-
-static bool logapi_is_committed(const void *what)
-{
-    const struct logapi_goal *goal = what;
-    return tide_order_frontier(&goal->log->map, UINT64_MAX) > goal->position;
-}
-
-TIDE_EXPORT int tide_log_wait_committed(tide_log_t *log, uint64_t position, int64_t timeout)
-{
-    struct logapi_goal goal = {log, position};
-    if (!logapi_is_log(log))
-        return logapi_no_log();
-    if (log->map.level == 0)
-        return tide_logapi_error(-EINVAL, "commits at order level", 0, 4, 5);
-    struct tide_logapi_wait wait = {.bell = &log->map.head->data,
-                                    .ready = logapi_is_committed,
-                                    .what = &goal,
-                                    .timeout = timeout};
-    while (!logapi_is_committed(&goal)) {
-        int error = tide_logapi_wait(&wait);
-        if (error != 0)
-            return tide_logapi_error(error, "not committed yet: position", position, 1, 0);
-    }
-    return 0;
+    return tide_crew_frontier(&log->crew, &log->map);
 }
 
 static int logapi_check_broker(const tide_log_t *log, unsigned broker)
@@ -402,18 +492,54 @@ static int logapi_check_broker(const tide_log_t *log, unsigned broker)
     return tide_logapi_error(-EINVAL, "broker", broker, 0, log->map.brokers - 1);
 }
 
+/* So many times there can be something to trim; more often only if somebody makes a fool of us. */
+static uint64_t logapi_trims(const struct tide_logmap *map)
+{
+    return 2 * (map->entries.size + map->brokers * map->slots.size) + 2;
+}
+
+static int logapi_trimming(void)
+{
+    return tide_logapi_error(-EBUSY, "somebody is trimming, and does not end; lock of trimming", 1,
+                             0, 0);
+}
+
+/* Waits while somebody else is at it; that may be one who died. How many places, or slots, became
+ * free, or an error. */
+static int64_t logapi_trim(tide_log_t *log, uint32_t broker, uint64_t limit)
+{
+    uint64_t freed = 0, end = 0;
+    for (;;) {
+        if (!tide_crew_begin(&log->crew))
+            return tide_logapi_gone(log);
+        bool tried = tide_trim_try(&log->map, broker, limit, &freed);
+        tide_crew_end(&log->crew);
+        if (tried)
+            return (int64_t)tide_min(freed, INT64_MAX);
+        tide_rescue_look(&log->crew);
+        if (!tide_trim_wait(&end))
+            return logapi_trimming();
+    }
+}
+
 TIDE_EXPORT int tide_log_trim(tide_log_t *log, unsigned broker, uint64_t position,
                               uint64_t *earliest)
 {
+    if (tide_logapi_is(log, TIDE_LOGAPI_LANES))
+        return tide_logapi_lanes.trim(log, position, earliest);
     if (!logapi_is_log(log))
-        return logapi_no_log();
+        return logapi_no_log(log);
     if (log->map.level == 0 && logapi_check_broker(log, broker) != 0)
         return -EINVAL;
     broker = log->map.level == 0 ? broker : 0;
     uint64_t shift = tide_logapi_shift(&log->map);
     position = tide_min(position, UINT64_MAX - shift) + shift;
-    while (tide_trim_surely(&log->map, broker, position) != 0 || tide_logapi_reclaim(log) != 0)
-        ;
+    int64_t freed;
+    for (uint64_t most = logapi_trims(&log->map); most > 0; most--)
+        if ((freed = logapi_trim(log, broker, position)) < 0)
+            return (int)freed;
+        else if (freed == 0 && tide_logapi_reclaim(log) == 0)
+            break;
     tide_logapi_ring(&log->map.head->space);
     if (earliest != NULL)
         *earliest = tide_trim_earliest(&log->map, broker) - shift;
@@ -443,11 +569,16 @@ TIDE_EXPORT int64_t tide_log_trim_to(tide_log_t *log, uint64_t bytes)
     uint32_t fullest;
     uint64_t held;
     if (!logapi_is_log(log))
-        return logapi_no_log();
-    while ((held = logapi_held(log, &fullest)) > bytes)
-        if (tide_trim_surely(&log->map, fullest, tide_trim_earliest(&log->map, fullest) + 1) == 0 &&
-            tide_logapi_reclaim(log) == 0)
+        return logapi_no_log(log);
+    uint64_t most = logapi_trims(&log->map);
+    while ((held = logapi_held(log, &fullest)) > bytes && most-- > 0) {
+        uint64_t next = tide_trim_earliest(&log->map, fullest) + 1;
+        int64_t freed = logapi_trim(log, fullest, next);
+        if (freed < 0)
+            return freed;
+        if (freed == 0 && tide_logapi_reclaim(log) == 0)
             break;
+    }
     tide_logapi_reclaim(log);
     tide_logapi_ring(&log->map.head->space);
     return (int64_t)held;

@@ -1,5 +1,5 @@
 /* logapi_stat.c - what a log tells about itself; see logapi.h */
-#include "box/logapi.h"
+#include "box/logapi_lanes.h"
 
 /* Of all producers, those of before too: an entry that is used again goes on counting. */
 static uint64_t logapi_lost(const struct tide_logmap *map)
@@ -14,6 +14,8 @@ static int logapi_check_log(const tide_log_t *log)
 {
     if (log != NULL && log->magic == TIDE_LOGAPI_LOG)
         return 0;
+    if (tide_logapi_is(log, TIDE_LOGAPI_LANES))
+        return tide_logapi_lanes_not();
     return tide_logapi_error(-ESTALE, "not an open log of this process", 0, 1, 0);
 }
 
@@ -29,8 +31,11 @@ static void logapi_sum_clients(const struct tide_logmap *map, struct tide_log_st
 
 TIDE_EXPORT int tide_log_stat(tide_log_t *log, struct tide_log_stat *out)
 {
-    if (logapi_check_log(log) != 0)
-        return -ESTALE;
+    if (tide_logapi_is(log, TIDE_LOGAPI_LANES))
+        return tide_logapi_lanes.stat(log, out);
+    int error = logapi_check_log(log);
+    if (error != 0)
+        return error;
     const struct tide_logmap *map = &log->map;
     struct tide_order_place head = {map->first, map->first};
     if (map->level != 0)
@@ -48,7 +53,7 @@ TIDE_EXPORT int tide_log_stat(tide_log_t *log, struct tide_log_stat *out)
         .payload = map->granules.size * TIDE_LAYOUT_GRANULE,
         .size = map->size,
         .earliest = map->level != 0 ? tide_trim_earliest(map, 0) : map->first,
-        .committed = map->level != 0 ? tide_order_frontier(map, UINT64_MAX) : map->first,
+        .committed = map->level != 0 ? tide_crew_frontier(&log->crew, &log->map) : map->first,
         .taken = head.place,
         .messages = head.base,
         .collisions = logapi_lost(map),
@@ -62,8 +67,9 @@ TIDE_EXPORT int tide_log_stat(tide_log_t *log, struct tide_log_stat *out)
 TIDE_EXPORT int tide_log_stat_broker(tide_log_t *log, unsigned broker,
                                      struct tide_log_broker_stat *out)
 {
-    if (logapi_check_log(log) != 0)
-        return -ESTALE;
+    int error = logapi_check_log(log);
+    if (error != 0)
+        return error;
     const struct tide_logmap *map = &log->map;
     if (broker >= map->brokers)
         return tide_logapi_error(-ENOENT, "broker", broker, 0, map->brokers - 1);
@@ -81,22 +87,22 @@ TIDE_EXPORT int tide_log_stat_broker(tide_log_t *log, unsigned broker,
 }
 
 /* The positions that a reader could have: from the earliest to the end. */
-static uint64_t logapi_end(const struct tide_logmap *map, uint32_t broker)
+static uint64_t logapi_end(tide_log_t *log, uint32_t broker)
 {
-    return map->level != 0 ? tide_order_frontier(map, UINT64_MAX)
-                           : tide_ring_head(map, broker).slot;
+    return log->map.level != 0 ? tide_crew_frontier(&log->crew, &log->map)
+                               : tide_ring_head(&log->map, broker).slot;
 }
 
 /* The least cursor of the other readers that gate, or the end. */
-static uint64_t logapi_next_gate(const struct tide_logmap *map, unsigned number, uint64_t end)
+static uint64_t logapi_next_gate(const struct tide_logmap *map, unsigned number, uint64_t broker,
+                                 uint64_t end)
 {
-    const struct tide_layout_reader *self = &map->reader[number];
     for (uint32_t i = 0; i < map->readers; i++) {
         const struct tide_layout_reader *other = &map->reader[i];
         if (i == number || tide_coh_get(map->coh, &other->owner) == 0 ||
             tide_coh_get(map->coh, &other->fate) != 0 ||
             tide_coh_get(map->coh, &other->policy) == TIDE_LAYOUT_SKIP ||
-            (map->level == 0 && other->broker != self->broker))
+            (map->level == 0 && TIDE_RELAXED_GET(&other->broker) != broker))
             continue;
         uint64_t cursor = tide_coh_get(map->coh, &other->cursor);
         end = cursor < end ? cursor : end;
@@ -107,8 +113,9 @@ static uint64_t logapi_next_gate(const struct tide_logmap *map, unsigned number,
 TIDE_EXPORT int tide_log_stat_reader(tide_log_t *log, unsigned reader,
                                      struct tide_log_reader_stat *out)
 {
-    if (logapi_check_log(log) != 0)
-        return -ESTALE;
+    int error = logapi_check_log(log);
+    if (error != 0)
+        return error;
     const struct tide_logmap *map = &log->map;
     if (reader >= map->readers)
         return tide_logapi_error(-ENOENT, "reader", reader, 0, map->readers - 1);
@@ -116,12 +123,14 @@ TIDE_EXPORT int tide_log_stat_reader(tide_log_t *log, unsigned reader,
     *out = (struct tide_log_reader_stat){0};
     if (tide_coh_get(map->coh, &at->owner) == 0)
         return 0;
-    uint64_t cursor = tide_coh_get(map->coh, &at->cursor);
-    uint64_t end = logapi_end(map, (uint32_t)at->broker);
-    uint64_t next = logapi_next_gate(map, reader, end);
+    uint64_t cursor = tide_coh_get(map->coh, &at->cursor), broker = TIDE_RELAXED_GET(&at->broker);
+    if (broker >= map->brokers)
+        return tide_logapi_error(-EUCLEAN, "broker of a reader", broker, 0, map->brokers - 1);
+    uint64_t end = logapi_end(log, (uint32_t)broker);
+    uint64_t next = logapi_next_gate(map, reader, broker, end);
     out->open = 1;
     out->policy = (unsigned)tide_coh_get(map->coh, &at->policy);
-    out->broker = (unsigned)at->broker;
+    out->broker = (unsigned)broker;
     out->detached = tide_coh_get(map->coh, &at->fate) != 0;
     out->cursor = cursor - (map->level == 0);
     out->lag = end > cursor ? end - cursor : 0;
@@ -135,8 +144,9 @@ TIDE_EXPORT int tide_log_stat_reader(tide_log_t *log, unsigned reader,
 TIDE_EXPORT int tide_log_stat_session(tide_log_t *log, unsigned client,
                                       struct tide_log_session_stat *out)
 {
-    if (logapi_check_log(log) != 0)
-        return -ESTALE;
+    int error = logapi_check_log(log);
+    if (error != 0)
+        return error;
     const struct tide_logmap *map = &log->map;
     if (client >= map->sessions)
         return tide_logapi_error(-ENOENT, "session", client, 1, 0);

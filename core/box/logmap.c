@@ -28,6 +28,8 @@ static void logmap_view(struct tide_logmap *map, unsigned char *base,
         .payload = base + head->payload_at,
         .slots = logmap_ring(head->slots),
         .granules = logmap_ring(head->payload / TIDE_LAYOUT_GRANULE),
+        .batch_most = (uint32_t)tide_min(
+            head->payload / TIDE_LAYOUT_GRANULE / 4 * TIDE_LAYOUT_GRANULE, 1 << 30),
         .entries = logmap_ring(head->entries),
         .retired_words = tide_align_up((head->slots + 7) / 8, 128) / 8,
         .first = head->first,
@@ -76,17 +78,18 @@ void tide_logmap_format(void *base, const struct tide_layout_head *plan, const u
                         bool zeroed)
 {
     struct tide_logmap map;
-    struct tide_layout_head *head = base;
+    struct tide_layout_head *head = base, own; /* nothing of it is read back */
     atomic_store_explicit(&head->magic, 0, memory_order_release);
     if (!zeroed)
         memset(base, 0, plan->payload_at);
-    memcpy(base, (const void *)plan, TIDE_LAYOUT_GEOMETRY);
-    memcpy(head->id, id, sizeof head->id);
-    head->check = tide_layout_check(head);
-    logmap_view(&map, base, head);
-    logmap_count_from(&map, head->first);
-    tide_coh_wrote(map.coh, base, plan->payload_at);
-    tide_coh_drain(map.coh);
+    memcpy((void *)&own, (const void *)plan, TIDE_LAYOUT_GEOMETRY);
+    memcpy(own.id, id, sizeof own.id);
+    own.check = tide_layout_check(&own);
+    memcpy(base, (const void *)&own, TIDE_LAYOUT_GEOMETRY);
+    logmap_view(&map, base, &own);
+    logmap_count_from(&map, own.first);
+    tide_coh_wrote(TIDE_COH_COHERENT, base, plan->payload_at);
+    tide_coh_drain(TIDE_COH_COHERENT);
     tide_coh_set(map.coh, &head->magic, TIDE_LAYOUT_MAGIC);
 }
 
@@ -98,7 +101,7 @@ bool tide_logmap_open(struct tide_logmap *map, void *base, uint64_t size,
         *fault = (struct tide_layout_fault){"bytes of memory", size, sizeof head, UINT64_MAX};
         return false;
     }
-    memcpy((void *)&head, base, TIDE_LAYOUT_GEOMETRY);
+    tide_layout_words(&head, base, TIDE_LAYOUT_GEOMETRY);
     if (!tide_layout_valid(&head, size, fault))
         return false;
     logmap_view(map, base, &head);

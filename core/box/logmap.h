@@ -43,8 +43,11 @@ struct tide_logmap {
     uint64_t area_size;
     enum tide_layout_retain retain;
     uint32_t level, brokers, producers, readers, sessions, window;
+    uint32_t batch_most; /* bytes: see ring */
     enum tide_coh coh;
     bool stepped, mutex, checksum;
+    bool shared; /* processes may come and go while others use it: see crew */
+    bool keeps;  /* level 4: a door may stay with a handle, for a barrier reaches all: see door */
     bool stream; /* the payload ring is larger than the caches that a core has for itself */
 };
 
@@ -72,6 +75,16 @@ TIDE_INLINE struct tide_layout_entry *tide_logmap_entry(const struct tide_logmap
                                                         uint64_t place)
 {
     return &map->index[tide_logmap_at(&map->entries, place)];
+}
+
+/* What the client's next batch was where so many places are durable. */
+TIDE_INLINE struct tide_layout_lasting *tide_logmap_lasting(const struct tide_logmap *map,
+                                                            uint64_t client, uint64_t durable)
+{
+    struct tide_layout_lasting *pair = map->session[client].lasting;
+    uint64_t first = tide_coh_get(map->coh, &pair[0].places);
+    uint64_t second = tide_coh_get(map->coh, &pair[1].places);
+    return &pair[second <= durable && (first > durable || second > first)];
 }
 
 /* The word with the bit that says that this slot's batch is done with. */

@@ -3,6 +3,7 @@
 
 #include "box/heaps.h"
 #include "box/life.h"
+#include "box/logapi_lanes.h"
 #include "box/mid.h"
 #include "box/region.h"
 #include "box/route.h"
@@ -126,6 +127,7 @@ static int logref_append(tide_log_client_t *client, unsigned broker,
                                  logref_offset(client->log->region, batch->data), 1, 0);
     if (seen != 0)
         return tide_logapi_error(-EINVAL, "flags of a frame in a block", seen, 0, 0);
+    TIDE_CRASH_POINT(block_marked);
     int error = logref_count(batch, tide_broker_block_most(&client->log->map));
     if (error == 0)
         error = tide_logapi_append_block(client, broker, batch, timeout, at);
@@ -138,6 +140,8 @@ TIDE_EXPORT int tide_log_append_block(tide_log_client_t *client, unsigned broker
                                       size_t bytes, int64_t timeout, struct tide_log_at *at)
 {
     struct tide_block found;
+    if (tide_logapi_is(client, TIDE_LOGAPI_LANE_CLIENT))
+        return tide_logapi_lanes_not();
     if (client == NULL || client->magic != TIDE_LOGAPI_CLIENT)
         return tide_logapi_error(-ESTALE, "not an open client of this process", 0, 1, 0);
     int error = logref_find(client->log, block, &found);
@@ -186,7 +190,7 @@ static void logref_give(const tide_log_t *log, const struct tide_layout_retire *
 {
     const struct tide_region *region = log->region;
     const struct tide_window *window = &tide_windows[region->window];
-    void *block = log->map.base + (ptrdiff_t)retired->offset;
+    void *block = (void *)((uintptr_t)log->map.base + retired->offset); /* anywhere, perhaps */
     uint64_t owner = retired->keeper >> LOGREF_OWNER_SHIFT & (TIDE_OWNER_IDS - 1);
     struct tide_pages *pages = atomic_load_explicit(&tide_page_owner[owner], memory_order_acquire);
     if (pages == NULL || logref_offset(region, block) >= region->size)
@@ -197,8 +201,35 @@ static void logref_give(const tide_log_t *log, const struct tide_layout_retire *
         if (tide_window_page(window, (uintptr_t)block)->kind == TIDE_KIND_MID)
             tide_mid_set_freed(window, block, TIDE_MID_REMOTE);
         tide_page_flush(pages, &block, 1, "tide_log_reclaim");
+        TIDE_CRASH_POINT(block_given);
     }
     tide_lock_drop(&pages->lock);
+}
+
+static void logref_lock(struct tide_lock *lock)
+{
+    while (tide_coh_hooked())
+        if (tide_lock_try(lock))
+            return;
+    tide_lock_take_own(lock);
+}
+
+/* Of one process at a time; what another one's was, and is no more, is nobody's. */
+static uint32_t logref_take(tide_log_t *log, struct tide_layout_retire *taken)
+{
+    uint32_t got = 0;
+    bool mine;
+    logref_lock(&log->drain);
+    if (tide_crew_try_begin(&log->crew)) {
+        if (tide_crew_go_home(&log->crew, &mine)) {
+            got = tide_retire_take(&log->map, taken, LOGREF_TAKE);
+            if (!mine)
+                tide_crew_went_home(&log->crew);
+        }
+        tide_crew_end(&log->crew);
+    }
+    tide_lock_drop_own(&log->drain);
+    return got;
 }
 
 int64_t tide_logref_drain(tide_log_t *log)
@@ -207,9 +238,7 @@ int64_t tide_logref_drain(tide_log_t *log)
     int64_t sum = 0;
     uint32_t got;
     do {
-        tide_lock_take(&log->drain);
-        got = tide_retire_take(&log->map, taken, LOGREF_TAKE);
-        tide_lock_drop(&log->drain);
+        got = logref_take(log, taken);
         const struct tide_cache *before = tide_life_enter();
         for (uint32_t i = 0; i < got; i++)
             logref_give(log, &taken[i]);
@@ -223,6 +252,8 @@ int64_t tide_logref_drain(tide_log_t *log)
 
 TIDE_EXPORT int64_t tide_log_reclaim(tide_log_t *log)
 {
+    if (tide_logapi_is(log, TIDE_LOGAPI_LANES))
+        return tide_logapi_lanes_not();
     if (log == NULL || log->magic != TIDE_LOGAPI_LOG)
         return tide_logapi_error(-ESTALE, "not an open log of this process", 0, 1, 0);
     return log->region != NULL ? tide_logref_drain(log) : 0;

@@ -3,11 +3,12 @@
  *
  * owns:      area 0 of a region (at byte 4096), struct tide_logroom; the run of segments that
  *            the log is in
- * threads:   any; whoever holds the owner's word writes
+ * threads:   any; whoever holds the owner's word makes, opens, closes, repairs or removes the
+ *            log, one at a time; those in the table of processes use it
  * invariant: magic is written last and cleared first: with it, the run that `at` names is lent
- *            with the log's tag. Nobody but the owner's process touches the log
+ *            with the log's tag. Who is not in the table does not touch the log
  * uses:      region, layout, owner, crc, file
- * used by:   logapi, the command (which only looks)
+ * used by:   crew, durable, logapi, the command (which only looks)
  * not here:  what is in the log (logmap), repair (mend)
  * test:      tests/test_logroom.c
  */
@@ -21,7 +22,7 @@
 #define TIDE_LOGROOM_MAGIC UINT64_C(0x316d6f6f52676f4c) /* "LogRoom1" */
 #define TIDE_LOGROOM_TAG TIDE_LAYOUT_MAGIC              /* of the run of segments */
 
-enum { TIDE_LOGROOM_VERSION = 1 };
+enum { TIDE_LOGROOM_VERSION = 2 };
 
 enum tide_logroom_state {
     TIDE_LOGROOM_CLOSED = 0, /* everything is in its place */
@@ -60,7 +61,7 @@ struct tide_logroom {
     uint8_t id[16];    /* of the log, the same as in its head */
     uint64_t check;    /* CRC32C of the fields above but the magic */
     uint64_t pad0[7];
-    /* Written by whoever opens the log: who that is. */
+    /* Who makes, opens, closes or repairs the log just now. */
     struct tide_owner owner;
     uint64_t pad1[8];
     /* Written by the owner. */
@@ -71,7 +72,18 @@ struct tide_logroom {
     uint64_t pad2[11];
     /* Written by whoever syncs, in turns: the one that is not in force. */
     struct tide_logroom_mark mark[2];
-    uint8_t rest[TIDE_REGION_AREA - 512];
+    /* Written by the owner. */
+    _Atomic uint32_t generation; /* odd: under repair; one more when that is over */
+    _Atomic uint32_t damaged;    /* 1: it cannot be repaired while it is open */
+    _Atomic uint64_t again;      /* clock: no repair is tried before */
+    _Atomic uint64_t mending;    /* 1: all stand still, and the repair began */
+    uint64_t pad3[13];
+    _Atomic uint64_t syncer;  /* 0, or who writes the medium: its place in `crew` plus 1 */
+    _Atomic uint64_t durable; /* places below are on the medium for sure */
+    uint64_t pad4[46];
+    /* Written by the owner: the processes that have the log open. */
+    struct tide_owner crew[TIDE_LAYOUT_MEMBERS];
+    uint8_t rest[TIDE_REGION_AREA - 3072];
 };
 _Static_assert(offsetof(struct tide_logroom, magic) == 0, "magic");
 _Static_assert(offsetof(struct tide_logroom, version) == 8, "version");
@@ -88,7 +100,11 @@ _Static_assert(offsetof(struct tide_logroom, opens) == 264, "opens");
 _Static_assert(offsetof(struct tide_logroom, repairs) == 272, "repairs");
 _Static_assert(offsetof(struct tide_logroom, boot) == 280, "boot");
 _Static_assert(offsetof(struct tide_logroom, mark) == 384, "mark");
-_Static_assert(offsetof(struct tide_logroom, rest) == 512, "rest");
+_Static_assert(offsetof(struct tide_logroom, generation) == 512, "generation");
+_Static_assert(offsetof(struct tide_logroom, syncer) == 640, "syncer");
+_Static_assert(offsetof(struct tide_logroom, durable) == 648, "durable");
+_Static_assert(offsetof(struct tide_logroom, crew) == 1024, "crew");
+_Static_assert(offsetof(struct tide_logroom, rest) == 3072, "rest");
 _Static_assert(sizeof(struct tide_logroom) == TIDE_REGION_AREA, "it is the area");
 
 TIDE_INLINE struct tide_logroom *tide_logroom_of(const struct tide_region *region)
@@ -97,13 +113,52 @@ TIDE_INLINE struct tide_logroom *tide_logroom_of(const struct tide_region *regio
                                    TIDE_REGION_AREA_LOG * TIDE_REGION_AREA);
 }
 
+/* Where the log is, as it was found: the area may say something else by now. */
+struct tide_logroom_place {
+    uint64_t at, size;
+    uint8_t id[16];
+};
+
 /* Is there a log? 0; -ENOENT: none; -EPROTO and *fault: something else, or of another layout,
  * or damaged. Changes nothing; anybody may call it. */
-int tide_logroom_check(const struct tide_region *region, struct tide_layout_fault *fault);
+int tide_logroom_find(const struct tide_region *region, struct tide_logroom_place *out,
+                      struct tide_layout_fault *fault);
+TIDE_INLINE int tide_logroom_check(const struct tide_region *region,
+                                   struct tide_layout_fault *fault)
+{
+    struct tide_logroom_place place;
+    return tide_logroom_find(region, &place, fault);
+}
 
-/* Becomes the owner: 0, or -EBUSY and *pid, who it is. */
-int tide_logroom_take(struct tide_region *region, uint32_t *pid);
-void tide_logroom_leave(struct tide_region *region);
+/* Who has the log open: bits of the table's places. Whoever cannot be judged counts as alive. */
+struct tide_logroom_crew {
+    uint32_t alive, dead;
+    uint32_t mine;            /* of these: the calling process's */
+    uint32_t pid;             /* of one that is alive, or else dead; 0: the table is empty */
+    enum tide_owner_is other; /* BEFORE, FOREIGN: one of those alive, who cannot be joined */
+};
+struct tide_logroom_crew tide_logroom_crew(struct tide_region *region,
+                                           const struct tide_owner_self *self);
+
+/* Becomes the owner, others may have the log open: 0, or -EBUSY and *pid, who it is; -EREMOTE: a
+ * process of another machine. */
+int tide_logroom_hold(struct tide_region *region, uint32_t *pid);
+
+/* The owner finds that nobody has the log open: 0; else the same errors, and it gives up. */
+int tide_logroom_unused(struct tide_region *region, uint32_t *pid);
+
+/* Both of it. */
+TIDE_INLINE int tide_logroom_take(struct tide_region *region, uint32_t *pid)
+{
+    int error = tide_logroom_hold(region, pid);
+    return error == 0 ? tide_logroom_unused(region, pid) : error;
+}
+
+TIDE_INLINE void tide_logroom_leave(struct tide_region *region)
+{
+    tide_owner_drop(&tide_logroom_of(region)->owner);
+    TIDE_CRASH_POINT(room_left);
+}
 
 /* How the log was left behind. */
 enum tide_logroom_need {
@@ -113,7 +168,7 @@ enum tide_logroom_need {
 };
 enum tide_logroom_need tide_logroom_need(const struct tide_region *region);
 
-/* The owner found the log in order, or put it so, and uses it from now on. */
+/* The owner found the log in order, or put it so; it is used from now on, by nobody yet. */
 void tide_logroom_begin(struct tide_region *region, bool repaired);
 
 /* The owner leaves it in order; `loose`: nobody knows whether it is on the medium. */

@@ -3,11 +3,12 @@
 
 #include "box/page_budget.h"
 
-enum { LAST_NOTHING, LAST_FILL, LAST_SPILL };
+/* What happened last to a magazine, and how often in a row it was spilled. */
+enum { LAST_NOTHING, LAST_FILL, LAST_SPILL, LAST_SPILLS_MOST = LAST_SPILL + 3 };
 
 enum {
     MAGAZINE_TINY_BYTES = 128 << 10, /* the most bytes one magazine grows to, */
-    MAGAZINE_MID_BYTES = 512 << 10,
+    MAGAZINE_MID_BYTES = 2048 << 10,
     MAGAZINE_SLOTS_MIN = 16, /* between these many blocks */
     MAGAZINE_SLOTS_MAX = 256,
     MAGAZINE_FIRST = 8,              /* what it begins with, */
@@ -31,7 +32,7 @@ const struct tide_cache tide_cache_dead = CONSTANT_CACHE;
 __thread struct tide_cache *tide_self __attribute__((tls_model("initial-exec"))) =
     (struct tide_cache *)&tide_cache_empty;
 
-static _Atomic size_t magazine_budget = 8 << 20;
+static _Atomic size_t magazine_budget TIDE_START_DATA = 32 << 20;
 static _Atomic int magazine_users;
 
 void tide_magazine_users(int change)
@@ -73,15 +74,26 @@ size_t tide_magazine_places(void)
     return places;
 }
 
+/* What the magazines begin with. The same for all threads: the first one that is born tells. */
+static uint8_t magazine_firsts[TIDE_SLOTS];
+
 static size_t magazine_first(unsigned slot)
 {
-    size_t fit = MAGAZINE_FIRST_BYTES / magazine_stride(slot);
-    return tide_min(tide_max(fit, 2), MAGAZINE_FIRST);
+    return magazine_firsts[slot];
+}
+
+static void magazine_see_firsts(void)
+{
+    for (unsigned slot = 0; slot < TIDE_SLOTS && magazine_firsts[slot] == 0; slot++) {
+        size_t fit = MAGAZINE_FIRST_BYTES / magazine_stride(slot);
+        magazine_firsts[slot] = (uint8_t)tide_min(tide_max(fit, 2), MAGAZINE_FIRST);
+    }
 }
 
 void tide_magazine_birth(struct tide_cache *cache, void **places)
 {
     cache->held = 0;
+    magazine_see_firsts();
     for (unsigned slot = 0; slot < TIDE_SLOTS; slot++) {
         struct tide_magazine *magazine = tide_cache_magazine(cache, slot);
         TIDE_RELAXED_SET(&magazine->top, places);
@@ -154,7 +166,6 @@ static bool magazine_grow(struct tide_cache *cache, unsigned slot)
     size_t cap = (size_t)(magazine->lim - magazine->base);
     size_t more = tide_min(cap, magazine_most(slot) - cap);
     size_t budget = magazine_share();
-    cache->warm[slot] = MAGAZINE_WARM; /* one that cannot grow any more is in use, too */
     if (more == 0)
         return false;
     if (cache->held + more * stride > budget)
@@ -176,23 +187,61 @@ static void magazine_reverse(void **blocks, unsigned count)
     }
 }
 
-/* A block of Mid that came home goes where the next malloc takes it from, if there is room.
- * One that came home twice would be found when it is taken the second time. */
-static bool magazine_accept(void *context, void *block)
+/* What is asked of a block that comes home is the same for all of a batch. */
+struct magazine_home {
+    uintptr_t base;
+    size_t size;
+    struct tide_page *pages;
+    char *cache;
+    uint64_t remote, turn; /* what a word of Tiny, of Mid is turned by on its way */
+    uint32_t owner;
+};
+
+/* A block that came home goes where the next malloc takes it from, if there is room and if it says
+ * that it is on its way: in its checked word (Mid), in its first word (Tiny). Then it says that it
+ * is free, and a second arrival does not come this way. */
+TIDE_INLINE bool magazine_accept_one(const struct magazine_home *home, char *block)
 {
-    struct tide_cache *cache = context;
-    size_t offset;
-    struct tide_page *page = tide_arena_page((uintptr_t)block, &offset);
-    if (cache->deep != NULL || page == NULL || page->kind != TIDE_KIND_MID ||
-        atomic_load_explicit(&page->owner, memory_order_relaxed) != cache->owner)
+    size_t in_arena = (uintptr_t)block - home->base;
+    if (TIDE_UNLIKELY(in_arena >= home->size))
         return false;
-    struct tide_magazine *magazine = (struct tide_magazine *)((char *)cache + page->magazine);
-    int index = tide_page_index(page, (uintptr_t)block);
-    if (magazine->top == magazine->lim || index < 0 || !tide_page_is_out(page, (unsigned)index))
+    struct tide_page *page = &home->pages[in_arena >> TIDE_SHIFT_SMALL];
+    if (TIDE_UNLIKELY(TIDE_RACY_GET((uint32_t *)&page->owner) != home->owner || page->limit == 0))
         return false;
+    struct tide_magazine *magazine = (struct tide_magazine *)(home->cache + page->magazine);
+    uint64_t offset = (in_arena & (((size_t)1 << TIDE_SHIFT_SMALL) - 1)) - page->lead, word;
+    uint64_t freed = magazine->freed ^ (uintptr_t)block;
+    uint64_t index = tide_cpu_mulhi(offset, page->recip);
+    char *at = block + (magazine->at - 8) / 2; /* -8, or 0 */
+    memcpy(&word, at, sizeof word);
+    word ^= freed;
+    if (TIDE_UNLIKELY((word != home->remote) & (word != home->turn)) ||
+        magazine->top == magazine->lim || index >= page->blocks || index * page->stride != offset ||
+        !tide_page_is_out(page, (unsigned)index))
+        return false;
+    memcpy(at, &freed, sizeof freed);
     TIDE_RELAXED_SET(magazine->top, block);
     TIDE_RELAXED_SET(&magazine->top, magazine->top + 1);
     return true;
+}
+
+static unsigned magazine_accept(void *context, void **blocks, unsigned n)
+{
+    struct tide_cache *cache = context;
+    const struct magazine_home home = {.base = cache->arena_base,
+                                       .size = cache->arena_size,
+                                       .pages = cache->arena_pages,
+                                       .cache = (char *)cache,
+                                       .remote = tide_key.remote,
+                                       .turn = tide_key.remote ^ tide_key.freed,
+                                       .owner = cache->owner};
+    unsigned left = 0;
+    for (unsigned i = 0; i < n; i++) {
+        void *block = blocks[i];
+        if (!magazine_accept_one(&home, block))
+            TIDE_RELAXED_SET(&blocks[left++], block); /* statistics may be looking */
+    }
+    return left;
 }
 
 /* The arena is there as soon as a block is. */
@@ -212,6 +261,7 @@ bool tide_magazine_fill(struct tide_cache *cache, unsigned slot)
     if (cache->last[slot] != LAST_NOTHING)
         magazine_grow(cache, slot);
     cache->last[slot] = LAST_FILL;
+    cache->warm[slot] = MAGAZINE_WARM;
     tide_remote_drain_to(pages, magazine_accept, cache);
     if (magazine->top != magazine->base) {
         tide_lock_drop(&pages->lock);
@@ -220,6 +270,8 @@ bool tide_magazine_fill(struct tide_cache *cache, unsigned slot)
     unsigned want = (unsigned)(magazine->lim - magazine->base + 1) / 2;
     unsigned got = tide_page_refill(pages, tide_slot_kind(slot), tide_slot_class(slot),
                                     magazine->base, want, NULL);
+    if (got < want) /* fresh ones come a few at a time, whatever the capacity */
+        cache->last[slot] = LAST_NOTHING;
     magazine_reverse(magazine->base, got);
     TIDE_RELAXED_SET(&magazine->top, magazine->base + got);
     if (cache->arena_size == 0)
@@ -246,21 +298,27 @@ static void magazine_empty_some(struct tide_cache *cache)
 void tide_magazine_sweep(struct tide_cache *cache)
 {
     tide_lock_take(&cache->pages->lock);
-    if (tide_page_is_ebb(cache->pages)) {
-        tide_shelf_empty(&cache->shelf, cache->pages);
+    if (tide_page_is_ebb(cache->pages, cache->held)) {
+        tide_shelf_empty(cache->shelf, cache->pages);
         magazine_empty_some(cache);
     }
     tide_lock_drop(&cache->pages->lock);
+}
+
+static uint8_t magazine_last_spill(unsigned last)
+{
+    return (uint8_t)(last < LAST_SPILL ? LAST_SPILL : tide_min(last + 1, LAST_SPILLS_MOST));
 }
 
 void tide_magazine_spill(struct tide_cache *cache, unsigned slot)
 {
     struct tide_magazine *magazine = tide_cache_magazine(cache, slot);
     size_t cap = (size_t)(magazine->lim - magazine->base);
-    bool again = cache->last[slot] == LAST_SPILL;
+    bool again = cache->last[slot] == LAST_SPILLS_MOST;
     tide_lock_take(&cache->pages->lock);
-    cache->last[slot] = LAST_SPILL;
-    bool ebb = tide_page_is_ebb(cache->pages);
+    cache->last[slot] = magazine_last_spill(cache->last[slot]);
+    cache->warm[slot] = MAGAZINE_WARM;
+    bool ebb = tide_page_is_ebb(cache->pages, cache->held);
     if (ebb)
         magazine_empty_some(cache);
     if (magazine->top < magazine->lim) {
@@ -283,9 +341,10 @@ void tide_magazine_empty(struct tide_cache *cache)
         struct tide_magazine *magazine = tide_cache_magazine(cache, slot);
         if (magazine->top > magazine->base)
             magazine_give(cache, magazine, (size_t)(magazine->top - magazine->base));
-        magazine_lower(cache, slot, 0);
-        cache->last[slot] = LAST_NOTHING;
+        if ((size_t)(magazine->lim - magazine->base) > magazine_first(slot))
+            magazine_lower(cache, slot, 0);
     }
-    tide_shelf_empty(&cache->shelf, cache->pages);
+    memset(cache->last, LAST_NOTHING, sizeof cache->last);
+    tide_shelf_empty(cache->shelf, cache->pages);
     tide_lock_drop(&cache->pages->lock);
 }

@@ -33,8 +33,7 @@
  * One slot's stack, and what the fast paths have to know of its blocks. Each block has a
  * word of 64 bits at block + at: for Mid (headed = 1) the header word, for Tiny (headed = 0)
  * the second word of the block. It says whose, what and where the block is:
- *     freed ^ address     while the block waits here, unless it is a fresh one of Mid;
- *                         ^ take_turn when it is handed out
+ *     freed ^ address     while the block waits here; ^ take_turn when it is handed out
  *     checked ^ address   what a free finds, exactly if headed; ^ free_turn when it is freed
  */
 struct tide_magazine {
@@ -65,10 +64,10 @@ struct tide_cache {
     struct tide_outbox *outbox;
     struct tide_magazine *deep; /* TIDE_MID_CLASSES of them, or NULL */
     uint64_t held;              /* bytes of capacity above the first ones */
-    uint8_t last[TIDE_SLOTS];   /* what happened last: nothing, a fill, a spill */
+    uint8_t last[TIDE_SLOTS];   /* what happened last: nothing, a fill, spills */
     uint8_t warm[TIDE_SLOTS];   /* turns of next_shrink that the magazine is spared */
     uint32_t next_sweep;        /* what is emptied next while too much is free */
-    struct tide_shelf shelf;    /* of classes without magazines */
+    struct tide_shelf *shelf;   /* of classes without magazines; NULL in constant caches */
 } __attribute__((aligned(TIDE_LINE)));
 
 /* Where the thread stands. Constant caches: no thread ever writes to them. */

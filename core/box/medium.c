@@ -3,6 +3,8 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#elif defined(__aarch64__)
+#include <sys/auxv.h>
 #endif
 
 #include "box/file.h"
@@ -50,6 +52,37 @@ static bool medium_can_flush(void)
     return true;
 }
 
+static void medium_fence(void)
+{
+    __builtin_ia32_sfence();
+}
+
+#elif defined(__aarch64__)
+
+static bool medium_can_flush(void)
+{
+    return (getauxval(AT_HWCAP) & 1 << 16) != 0; /* HWCAP_DCPOP */
+}
+
+/* As far as the memory's persistence goes, where the processor has a word for that. */
+static void medium_flush(uintptr_t at, uintptr_t end)
+{
+    uint64_t type;
+    bool far = medium_can_flush();
+    __asm__("mrs %0, ctr_el0" : "=r"(type));
+    uintptr_t line = (uintptr_t)4 << (type >> 16 & 15);
+    for (at &= ~(line - 1); at < end; at += line)
+        if (far)
+            __asm__ volatile("sys #3, c7, c12, #1, %0" ::"r"(at) : "memory"); /* dc cvap */
+        else
+            __asm__ volatile("dc cvac, %0" ::"r"(at) : "memory");
+}
+
+static void medium_fence(void)
+{
+    __asm__ volatile("dsb sy" ::: "memory");
+}
+
 #else
 
 static void medium_flush(uintptr_t at, uintptr_t end)
@@ -61,6 +94,10 @@ static void medium_flush(uintptr_t at, uintptr_t end)
 static bool medium_can_flush(void)
 {
     return false;
+}
+
+static void medium_fence(void)
+{
 }
 
 #endif
@@ -114,6 +151,16 @@ static bool medium_is_safe(const char *root, const struct tide_store *store)
     return strncmp(said, "memory_controller", 17) == 0 || strncmp(said, "cpu_cache", 9) == 0;
 }
 
+/* A test sees to it that what is written lasts. */
+static bool medium_is_hooked(void)
+{
+#ifdef TIDE_DEBUG
+    return tide_medium_hook != NULL;
+#else
+    return false;
+#endif
+}
+
 struct tide_medium tide_medium_of(const struct tide_region *region, const char *root)
 {
     struct tide_store store;
@@ -122,7 +169,8 @@ struct tide_medium tide_medium_of(const struct tide_region *region, const char *
         return (struct tide_medium){TIDE_MEDIUM_NONE, "private memory ends with the process"};
     if (tide_store_stat(fd, &store) != 0)
         return (struct tide_medium){TIDE_MEDIUM_NONE, "nobody tells what the region is in"};
-    if (store.kind == TIDE_STORE_FILE && (store.huge != 0 || tide_store_is_memory(fd)))
+    if (store.kind == TIDE_STORE_FILE && (store.huge != 0 || tide_store_is_memory(fd)) &&
+        !medium_is_hooked())
         return (struct tide_medium){TIDE_MEDIUM_NONE, "a file in memory ends with the machine"};
     if (region->extent.sync && medium_is_safe(root, &store))
         return (struct tide_medium){TIDE_MEDIUM_CACHE, NULL};
@@ -157,10 +205,6 @@ void tide_medium_drain(const struct tide_medium *medium)
     if (tide_medium_hook != NULL)
         tide_medium_hook(NULL, 0);
 #endif
-#if defined(__x86_64__)
     if (medium->way == TIDE_MEDIUM_CACHE)
-        __builtin_ia32_sfence();
-#else
-    (void)medium;
-#endif
+        medium_fence();
 }

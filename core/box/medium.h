@@ -44,7 +44,7 @@ void tide_medium_drain(const struct tide_medium *medium);
 
 #ifdef TIDE_DEBUG
 /* Called first by each write, and by each drain (at NULL): what a test sees, or fails by a
- * result below 0. */
+ * result below 0. While it is set, files in memory are a medium, too. */
 extern int (*tide_medium_hook)(const void *at, size_t bytes);
 #endif
 

@@ -1,11 +1,13 @@
 /*
- * mend.h - puts a log in order whose process ended without closing it.
+ * mend.h - puts a log in order of which a process ended without closing it.
  *
  * owns:      all of the log, for the time of the call
- * threads:   one, and nobody else uses the log; it may end in the middle and be done again
+ * threads:   one, and nobody else is in a call of the log; it may end in the middle and be done
+ *            again
  * invariant: a batch in the committed prefix keeps its place, its number and its bytes; each
  *            published batch has one place afterwards, or waits for its turn (level 4), or was
- *            given up before; claims that were never published are pads, or gone
+ *            given up before; claims that were never published are pads, or gone, but for those
+ *            of processes that go on
  * uses:      session, trim, order, ring, crc, vmem
  * used by:   logapi
  * not here:  who may do it (logroom)
@@ -33,10 +35,29 @@ struct tide_mend_mark {
 /* After the machine stopped: the medium has pages of different moments. Of what is durable all
  * is kept that was not trimmed and written over since; of what came later, batches that are
  * whole, up to the first one that is not. Sets the log up as if the process had been killed
- * then: tide_mend has to follow. Without checksums nobody can tell what is whole, and at level 4
- * nobody knows what sessions were told: -EUCLEAN, as for damage. -ENOMEM. */
+ * then: tide_mend has to follow. Sessions expect what they did where that many places were
+ * durable, and what is behind the batches that are kept beyond. Without checksums nobody can tell
+ * what is whole, and level 0 has no order that tells what was there: -EUCLEAN, as for damage.
+ * -ENOMEM. */
 int tide_mend_outage(const struct tide_logmap *map, const struct tide_mend_mark *mark,
                      struct tide_layout_fault *fault);
+
+/* A lock of the log is taken: somebody ended in the middle, whatever else says that all is well.
+ * While nobody uses the log. */
+bool tide_mend_is_due(const struct tide_logmap *map);
+
+/* Of a log whose memory was damaged. */
+struct tide_mend_damage {
+    uint64_t restored; /* entries that were written anew from their slots */
+    uint64_t cut;      /* batches that were given up: they are not whole, or cannot be found */
+    uint64_t head;     /* words of the head that were put right */
+};
+
+/* Entries of the committed prefix that are not what their slots say are written anew, with the
+ * place and the number that they had. Batches that are lost are given up, and what is behind
+ * them loses its place: tide_mend has to follow. Level 0: batches that are not whole become pads.
+ * 0, -ENOMEM. */
+int tide_mend_cut(const struct tide_logmap *map, struct tide_mend_damage *damage);
 
 /* What was done. */
 struct tide_mend_report {
@@ -44,9 +65,32 @@ struct tide_mend_report {
     uint64_t moved;  /* that had places behind a hole */
     uint64_t placed; /* that had none */
     uint64_t padded; /* claims that were not published */
+    uint64_t fenced; /* batches whose sessions refused them: given up */
 };
 
-/* 0; -ENOMEM; -EUCLEAN and *fault: something that no process can have left behind. */
+/* Whose handles there are besides those of processes that are gone: bits of the members. */
+struct tide_mend_crew {
+    uint32_t alive; /* they go on: their claims that are out stay, their readers too */
+    uint32_t kept;  /* expelled, but not gone: their claims are pads, whose payload stays theirs;
+                       their readers are detached */
+};
+
+/* Parts of a repair. First: locks, sleepers and early batches, unless their members are alive. */
+void tide_mend_words(const struct tide_logmap *map, uint32_t alive);
+
+/* Last, for a repair that ends before begins with them: the handles of those that do not go on.
+ * With `fences`, what waits for a batch that one of them may have been about to append waits no
+ * longer. */
+void tide_mend_producers(const struct tide_logmap *map, const struct tide_mend_crew *crew,
+                         bool fences);
+void tide_mend_readers(const struct tide_logmap *map, const struct tide_mend_crew *crew);
+
+/* 0; -ENOMEM; -EUCLEAN and *fault: something that no process can have left behind. Sessions of
+ * those that do not go on are fenced. */
+int tide_mend_among(const struct tide_logmap *map, const struct tide_mend_crew *crew,
+                    struct tide_mend_report *report, struct tide_layout_fault *fault);
+
+/* The same where nobody has the log open. Sessions stay as they are. */
 int tide_mend(const struct tide_logmap *map, struct tide_mend_report *report,
               struct tide_layout_fault *fault);
 

@@ -13,6 +13,7 @@ struct outage {
     const struct tide_logmap *map;
     uint64_t *live; /* a bit per slot */
     size_t bytes;
+    uint64_t durable;     /* places below: what the mark says */
     uint64_t first, next; /* places that are kept */
     uint64_t base;        /* of the first one */
     uint64_t next_base;
@@ -29,12 +30,17 @@ static void outage_set(_Atomic uint64_t *word, uint64_t value)
     atomic_store_explicit(word, value, memory_order_relaxed);
 }
 
-static uint64_t *outage_live(const struct outage *self, uint32_t broker, uint64_t slot,
-                             uint64_t *bit)
+static bool outage_is_live(const struct outage *self, uint32_t broker, uint64_t slot)
 {
     uint64_t position = tide_logmap_at(&self->map->slots, slot);
-    *bit = UINT64_C(1) << position % 64;
-    return &self->live[broker * self->map->retired_words + position / 64];
+    return (self->live[broker * self->map->retired_words + position / 64] >> position % 64 & 1) !=
+           0;
+}
+
+static void outage_mark_live(const struct outage *self, uint32_t broker, uint64_t slot)
+{
+    uint64_t position = tide_logmap_at(&self->map->slots, slot);
+    self->live[broker * self->map->retired_words + position / 64] |= UINT64_C(1) << position % 64;
 }
 
 /* --- is a batch whole? --------------------------------------------------------------------- */
@@ -105,31 +111,67 @@ static bool outage_is_whole(const struct outage *self, const struct tide_layout_
                             struct outage_ring *ring)
 {
     const struct tide_logmap *map = self->map;
-    uint64_t start, bit;
-    if (entry == NULL || entry->broker >= map->brokers || entry->slot <= map->first)
+    struct tide_layout_slot slot;
+    uint64_t start;
+    if (entry->broker >= map->brokers || entry->slot <= map->first)
         return false;
-    const struct tide_layout_slot *slot = tide_logmap_slot(map, entry->broker, entry->slot);
-    return (*outage_live(self, entry->broker, entry->slot, &bit) & bit) == 0 &&
-           outage_agree(entry, slot) && outage_granules(map, entry->broker, slot, &start) &&
-           outage_fits(self, entry->broker, entry->slot, start, slot->end, ring) &&
-           tide_crc(0, map->base + (ptrdiff_t)slot->offset, slot->size) == slot->checksum;
+    tide_layout_words(&slot, tide_logmap_slot(map, entry->broker, entry->slot), sizeof slot);
+    return !outage_is_live(self, entry->broker, entry->slot) && outage_agree(entry, &slot) &&
+           outage_granules(map, entry->broker, &slot, &start) &&
+           outage_fits(self, entry->broker, entry->slot, start, slot.end, ring) &&
+           tide_crc(0, map->base + (ptrdiff_t)slot.offset, slot.size) == slot.checksum;
+}
+
+/* Level 4: it is the one that its client's session expects, and that goes on behind it. */
+static bool outage_is_next(const struct tide_logmap *map, const struct tide_layout_entry *entry)
+{
+    return map->level != 4 || (entry->client < map->sessions &&
+                               outage_get(&map->session[entry->client].expected) == entry->number);
+}
+
+static void outage_go_on(const struct tide_logmap *map, const struct tide_layout_entry *entry)
+{
+    if (map->level != 4)
+        return;
+    struct tide_layout_session *session = &map->session[entry->client];
+    outage_set(&session->expected, entry->number + 1);
+    outage_set(&session->epoch, tide_max(outage_get(&session->epoch), entry->epoch));
+}
+
+/* Sessions are where they were when so many places were durable. A pair that says more is of a
+ * sync that came to no end. */
+static void outage_set_sessions(const struct tide_logmap *map, uint64_t durable)
+{
+    for (uint32_t i = 0; i < map->sessions; i++) {
+        struct tide_layout_session *session = &map->session[i];
+        outage_set(&session->expected, outage_get(&tide_logmap_lasting(map, i, durable)->expected));
+        for (int k = 0; k < 2; k++)
+            if (outage_get(&session->lasting[k].places) > durable)
+                outage_set(&session->lasting[k].places, 0);
+        outage_set(&session->state, TIDE_LAYOUT_ACTIVE);
+        outage_set(&session->placing, 0);
+        outage_set(&session->trimmed, 0);
+    }
 }
 
 /* Adds the place below those that are kept, or the one behind them. */
 static bool outage_keep(struct outage *self, uint64_t place, bool below)
 {
-    const struct tide_layout_entry *entry = tide_order_see(self->map, place);
+    struct tide_layout_entry entry;
     struct outage_ring ring;
-    uint64_t bit;
-    if (!outage_is_whole(self, entry, &ring))
+    if (!tide_order_copy(self->map, place, &entry) || !outage_is_whole(self, &entry, &ring))
         return false;
-    uint64_t behind = entry->base + entry->count;
+    if (!below && !outage_is_next(self->map, &entry))
+        return false;
+    uint64_t behind = entry.base + entry.count;
     /* Numbers of messages only grow: an entry of another lap, half written, has another one. */
-    if (below ? behind != self->base : entry->base != self->next_base)
+    if (below ? behind != self->base : entry.base != self->next_base)
         return false;
-    *(below ? &self->base : &self->next_base) = below ? entry->base : behind;
-    self->ring[entry->broker] = ring;
-    *outage_live(self, entry->broker, entry->slot, &bit) |= bit;
+    *(below ? &self->base : &self->next_base) = below ? entry.base : behind;
+    self->ring[entry.broker] = ring;
+    outage_mark_live(self, entry.broker, entry.slot);
+    if (!below)
+        outage_go_on(self->map, &entry);
     *(below ? &self->first : &self->next) += below ? UINT64_MAX : 1;
     return true;
 }
@@ -165,14 +207,13 @@ static void outage_set_ring(const struct outage *self, uint32_t number)
     const struct tide_logmap *map = self->map;
     struct tide_layout_broker *broker = &map->broker[number];
     struct outage_ring ring = self->ring[number];
-    uint64_t bit;
     if (ring.from == ring.to) {
         uint64_t slot = outage_get(&broker->released_slot);
         ring.from = ring.to = slot > map->first ? slot : map->first + 1;
         ring.start = ring.end = outage_get(&broker->released_granule);
     }
     for (uint64_t i = 0; i < map->slots.size; i++)
-        if ((*outage_live(self, number, i, &bit) & bit) == 0)
+        if (!outage_is_live(self, number, i))
             outage_set(&tide_logmap_slot(map, number, i)->publish, 0);
     outage_set(&broker->claim, ring.to << 32 | (uint32_t)ring.end);
     outage_set(&broker->releasing, ring.from);
@@ -185,33 +226,39 @@ static void outage_set_ring(const struct outage *self, uint32_t number)
 static void outage_set_all(const struct outage *self)
 {
     const struct tide_logmap *map = self->map;
-    for (uint64_t i = 0; i < map->entries.size; i++) {
-        uint64_t seq = outage_get(&map->index[i].seq);
-        if (seq <= self->first || seq > self->next)
-            outage_set(&map->index[i].seq, 0);
-    }
-    for (uint32_t i = 0; i < map->brokers; i++)
+    /* After another outage it is still to be seen that what was durable there was written over:
+     * no entry gets a word below that. Places below the first one are not looked at. */
+    for (uint64_t i = 0; i < map->entries.size; i++)
+        if (outage_get(&map->index[i].seq) > self->next)
+            outage_set(&map->index[i].seq, self->durable);
+    for (uint32_t i = 0; i < map->brokers; i++) {
         outage_set_ring(self, i);
+        TIDE_CRASH_POINT(outage_ring);
+    }
     outage_set(&map->head->trimmed_base, self->base);
     outage_set(&map->head->trimmed_place, self->first);
     outage_set(&map->head->committed, self->next);
+    TIDE_CRASH_POINT(outage_set);
 }
 
 int tide_mend_outage(const struct tide_logmap *map, const struct tide_mend_mark *mark,
                      struct tide_layout_fault *fault)
 {
-    struct outage self = {.map = map};
-    if (map->level != 5 || !map->checksum) {
+    struct outage self = {.map = map, .durable = mark->durable};
+    if (map->level == 0 || !map->checksum) {
         *fault = (struct tide_layout_fault){
-            "the machine stopped; what is whole is known of a log with checksums at level 5: level",
-            map->level, 5, 5};
+            "the machine stopped; what is whole is known of a log with checksums at levels 4 and 5,"
+            " and not of one at level",
+            map->level, 1, 0};
         return -EUCLEAN;
     }
     self.bytes =
         tide_align_up(map->brokers * map->retired_words * sizeof *self.live, tide_vmem_page_size());
     if ((self.live = tide_vmem_map(self.bytes)) == NULL)
         return -ENOMEM;
+    outage_set_sessions(map, mark->durable);
     int error = outage_walk(&self, mark, fault);
+    TIDE_CRASH_POINT(outage_walked);
     if (error == 0)
         outage_set_all(&self);
     tide_vmem_unmap(self.live, self.bytes);

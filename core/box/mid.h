@@ -26,7 +26,7 @@
  * The eight bytes at p - 16 are spare. A word is written and read as a whole:
  * narrower accesses would break store forwarding.
  * In the shadow variant p - 8 holds a canary that is written when the block leaves
- * its page and checked when it returns: malloc and free touch no far line.
+ * its page and checked when it returns: malloc and free touch no far line. Its bit 63 is 1, too.
  */
 #ifndef TIDE_BOX_MID_H
 #define TIDE_BOX_MID_H

@@ -59,7 +59,7 @@ int tide_numa_place(void *base, size_t size, enum tide_numa_how how, uint64_t no
     }
 }
 
-uint64_t tide_numa_allowed(void)
+TIDE_START_CODE uint64_t tide_numa_allowed(void)
 {
     unsigned long mask[16] = {0};
     long ret = tide_sys6(SYS_get_mempolicy, 0, (long)mask, 1024, 0, MPOL_F_MEMS_ALLOWED, 0);

@@ -47,10 +47,11 @@ static const struct option_row option_rows[] = {
     {"header", "auto|inband|shadow", "auto",
      "Mid's checked word: in front of the block, or in a near table (auto: shadow when Mid is far)",
      OPTION_CHOICE, false, OPTION_AT(header), 0, 0},
-    {"cache", "16K..1G", "8M", "free bytes a thread keeps for itself; more than 4 threads share 4x",
-     OPTION_BYTES, true, OPTION_AT(cache), 16 << 10, 1 << 30},
+    {"cache", "16K..1G", "32M",
+     "free bytes a thread keeps for itself; more than 4 threads share 4x", OPTION_BYTES, true,
+     OPTION_AT(cache), 16 << 10, 1 << 30},
     {"retain", "0..1T", "4M",
-     "free bytes kept resident, at least 5 % of the peak; twice that many if needed again",
+     "free bytes kept resident, at least 5 % of the peak; up to 3 x as many if needed again",
      OPTION_BYTES, true, OPTION_AT(retain), 0, (uint64_t)1 << 40},
     {"misuse", "abort|warn|ignore", "abort", "what a double free or an invalid pointer does",
      OPTION_CHOICE, true, OPTION_AT(misuse), 0, 0},
@@ -69,24 +70,25 @@ static const struct option_row option_rows[] = {
 
 enum { OPTION_ROWS = sizeof option_rows / sizeof option_rows[0], OPTION_LINE = 2048 };
 
-struct tide_option_values tide_option_values = {
+struct tide_option_values tide_option_values TIDE_START_DATA = {
     .tiny_max = 2047,
-    .cache = 8 << 20,
+    .cache = 32 << 20,
     .retain = 4 << 20,
     .mid = "auto",
     .counters = "0",
 };
 
-static struct tide_lock option_lock;
-static bool option_loaded;         /* under option_lock */
-static char option_complaint[320]; /* written once, at load */
+static char option_variable[] TIDE_START_DATA = "TIDEPOOL_OPTIONS"; /* only read */
+static struct tide_lock option_lock TIDE_START_DATA;
+static bool option_loaded TIDE_START_DATA;         /* under option_lock */
+static char option_complaint[320] TIDE_START_DATA; /* written once, at load */
 
 void tide_option_fork(enum tide_fork phase)
 {
     tide_lock_fork(&option_lock, phase);
 }
 
-void tide_option_copy(struct tide_option_values *out)
+TIDE_START_CODE void tide_option_copy(struct tide_option_values *out)
 {
     tide_lock_take(&option_lock);
     *out = tide_option_values;
@@ -260,7 +262,7 @@ static bool option_proc_environment(const char *name, char *buf, size_t len)
     return found;
 }
 
-bool tide_option_environment(const char *name, char *buf, size_t len)
+TIDE_START_CODE bool tide_option_environment(const char *name, char *buf, size_t len)
 {
     if (environ == NULL)
         return option_proc_environment(name, buf, len);
@@ -277,7 +279,7 @@ bool tide_option_environment(const char *name, char *buf, size_t len)
     return false;
 }
 
-void tide_option_load(bool secure)
+TIDE_START_CODE void tide_option_load(bool secure)
 {
     char text[OPTION_LINE + 64]; /* more than is allowed: a longer one is told, not cut */
     tide_lock_take(&option_lock);
@@ -285,7 +287,7 @@ void tide_option_load(bool secure)
     option_loaded = true;
     if (first && &tide_options != NULL && tide_options != NULL)
         tide_option_parse(tide_options);
-    if (first && !secure && tide_option_environment("TIDEPOOL_OPTIONS", text, sizeof text))
+    if (first && !secure && tide_option_environment(option_variable, text, sizeof text))
         tide_option_parse(text);
     tide_lock_drop(&option_lock);
 }

@@ -33,7 +33,8 @@ void tide_order_fill(const struct tide_logmap *map, struct tide_order_place at, 
 struct tide_order_place tide_order_commit(const struct tide_logmap *map, uint32_t broker,
                                           const struct tide_layout_slot *slot);
 
-/* The next place that will be given. */
+/* The next place that will be given. While others trim each time that it is looked, which nobody
+ * does who means well, it may be wrong by 2^32. */
 struct tide_order_place tide_order_head(const struct tide_logmap *map);
 
 /* The first place that is not valid: all below are. Looks at most at `most` entries beyond
@@ -44,8 +45,18 @@ uint64_t tide_order_frontier(const struct tide_logmap *map, uint64_t most);
 TIDE_INLINE struct tide_layout_entry *tide_order_see(const struct tide_logmap *map, uint64_t place)
 {
     struct tide_layout_entry *entry = tide_logmap_entry(map, place);
-    tide_coh_fresh(map->coh, entry, sizeof *entry);
+    tide_coh_fresh(TIDE_COH_COHERENT, entry, sizeof *entry);
     return tide_coh_get(map->coh, &entry->seq) == place + 1 ? entry : NULL;
+}
+
+/* A copy of the entry; false while it is not valid. */
+TIDE_INLINE bool tide_order_copy(const struct tide_logmap *map, uint64_t place,
+                                 struct tide_layout_entry *out)
+{
+    const struct tide_layout_entry *entry = tide_order_see(map, place);
+    if (entry != NULL)
+        tide_layout_words(out, entry, sizeof *out);
+    return entry != NULL;
 }
 
 #endif

@@ -5,10 +5,7 @@
 #include "box/file.h"
 #include "box/sys.h"
 
-/* A process, in the words of struct tide_owner. */
-struct owner_who {
-    uint64_t boot[2], space, started, image;
-};
+enum { OWNER_PID_BITS = 22, OWNER_WHERE_BITS = 16 };
 
 /* --- what the kernel says about a process ------------------------------------------- */
 
@@ -48,20 +45,35 @@ static bool owner_stat(uint32_t pid, uint64_t *started, bool *gone)
     return true;
 }
 
-/* The 32 hex digits of the boot's id, with dashes between them. */
-void tide_owner_boot(uint64_t boot[2])
+/* The 32 hex digits of an id, perhaps with dashes between them. How many there are. */
+static unsigned owner_id(const char *path, uint64_t id[2])
 {
     char text[64];
     unsigned digits = 0;
-    boot[0] = boot[1] = 0;
-    if (tide_file_read("/proc/sys/kernel/random/boot_id", text, sizeof text) <= 0)
-        return;
+    id[0] = id[1] = 0;
+    if (tide_file_read(path, text, sizeof text) <= 0)
+        return 0;
     for (const char *at = text; *at != '\0' && digits < 32; at++) {
         unsigned digit = *at >= 'a' ? (unsigned)(*at - 'a') + 10 : (unsigned)(*at - '0');
         if (digit < 16)
-            boot[digits / 16] = boot[digits / 16] << 4 | digit;
+            id[digits / 16] = id[digits / 16] << 4 | digit;
         digits += digit < 16;
     }
+    return digits;
+}
+
+void tide_owner_boot(uint64_t boot[2])
+{
+    owner_id("/proc/sys/kernel/random/boot_id", boot);
+}
+
+/* A sum, for the id itself is not to be told to others; 0: there is none. */
+static uint64_t owner_machine(void)
+{
+    uint64_t id[2];
+    if (owner_id("/etc/machine-id", id) < 32)
+        return 0;
+    return tide_mix(id[0] ^ tide_mix(id[1])) | 1;
 }
 
 /* "pid:[4026531836]" */
@@ -87,25 +99,42 @@ static uint64_t owner_image(void)
     return atomic_compare_exchange_strong(&drawn, &image, mine) ? mine : image;
 }
 
-static void owner_self(struct owner_who *who)
-{
-    bool gone;
-    tide_owner_boot(who->boot);
-    who->space = owner_space();
-    who->image = owner_image();
-    if (!owner_stat((uint32_t)tide_file_pid(), &who->started, &gone))
-        who->started = 0;
-}
-
 /* --- the words ----------------------------------------------------------------------- */
 
-/* The word of this process: never 0. */
-static uint64_t owner_word(uint32_t pid, const struct owner_who *who)
+/* Where processes are that we can ask about, in a few bits. */
+static uint64_t owner_where(const struct tide_owner_self *who)
 {
-    uint64_t sum = tide_mix(who->boot[0] ^ tide_mix(who->boot[1]));
-    sum = tide_mix(sum ^ who->space) + who->started;
-    sum = tide_mix(sum) ^ who->image;
-    return (tide_mix(sum) >> 32 | 1) << 32 | pid;
+    return tide_mix(tide_mix(who->boot[0] ^ tide_mix(who->boot[1])) ^ who->space) >>
+           (64 - OWNER_WHERE_BITS);
+}
+
+/* The word of a process: never 0. Who does not know its machine has the same as ever. */
+static uint64_t owner_word(uint32_t pid, const struct tide_owner_self *who)
+{
+    uint64_t where = owner_where(who), sum = tide_mix(who->space ^ tide_mix(who->boot[0]));
+    sum = tide_mix(sum ^ who->boot[1]) + who->started;
+    sum = tide_mix(tide_mix(sum) ^ who->image);
+    sum = (who->machine != 0 ? tide_mix(sum ^ who->machine) : sum) | UINT64_C(1) << 63;
+    return (sum & ~UINT64_C(0) << (OWNER_PID_BITS + OWNER_WHERE_BITS)) | where << OWNER_PID_BITS |
+           pid;
+}
+
+void tide_owner_sum(struct tide_owner_self *self)
+{
+    self->word = owner_word(self->pid, self);
+}
+
+void tide_owner_self(struct tide_owner_self *self)
+{
+    bool gone;
+    tide_owner_boot(self->boot);
+    self->space = owner_space();
+    self->image = owner_image();
+    self->pid = (uint32_t)tide_file_pid();
+    if (!owner_stat(self->pid, &self->started, &gone))
+        self->started = 0;
+    self->machine = owner_machine();
+    tide_owner_sum(self);
 }
 
 static uint64_t owner_get(const _Atomic uint64_t *word)
@@ -118,62 +147,99 @@ static void owner_set(_Atomic uint64_t *word, uint64_t value)
     atomic_store_explicit(word, value, memory_order_relaxed);
 }
 
-static void owner_read(const struct tide_owner *owner, struct owner_who *who)
+static void owner_read(const struct tide_owner *owner, struct tide_owner_self *who)
 {
     who->boot[0] = owner_get(&owner->boot[0]);
     who->boot[1] = owner_get(&owner->boot[1]);
     who->space = owner_get(&owner->space);
     who->started = owner_get(&owner->started);
     who->image = owner_get(&owner->image);
+    who->machine = owner_get(&owner->machine);
 }
 
-/* Of a process in our own namespace. */
-static enum tide_owner_is owner_runs(uint32_t pid, const struct owner_who *who)
+/* Of a process in our own namespace; *started: what it says now, 0 if nobody tells. */
+static bool owner_runs(uint32_t pid, uint64_t *started)
 {
-    uint64_t started;
     bool gone;
+    *started = 0;
     if (tide_sys3(SYS_kill, (long)pid, 0, 0) == -ESRCH)
+        return false;
+    return !owner_stat(pid, started, &gone) || !gone; /* hidden from us, or there is no /proc */
+}
+
+/* The fields are not those of the word: its holder ended, or is about to write them. */
+static enum tide_owner_is owner_half(uint64_t word, const struct tide_owner_self *self)
+{
+    uint64_t where = word >> OWNER_PID_BITS & ((1 << OWNER_WHERE_BITS) - 1), started;
+    uint32_t pid = (uint32_t)word & ((1 << OWNER_PID_BITS) - 1);
+    if (where == owner_where(self) && !owner_runs(pid, &started))
         return TIDE_OWNER_DEAD;
-    if (!owner_stat(pid, &started, &gone)) /* hidden from us, or there is no /proc */
-        return TIDE_OWNER_ALIVE;
-    return gone || started != who->started ? TIDE_OWNER_DEAD : TIDE_OWNER_ALIVE;
+    return TIDE_OWNER_UNKNOWN;
+}
+
+enum tide_owner_is tide_owner_look_as(const struct tide_owner *owner,
+                                      const struct tide_owner_self *self,
+                                      struct tide_owner_seen *seen)
+{
+    struct tide_owner_self who;
+    uint64_t word = atomic_load_explicit(&owner->word, memory_order_acquire), started;
+    *seen = (struct tide_owner_seen){word, (uint32_t)word & ((1 << OWNER_PID_BITS) - 1)};
+    if (word == 0)
+        return TIDE_OWNER_NOBODY;
+    if (word == self->word)
+        return TIDE_OWNER_ALIVE; /* we, perhaps before all of it is written */
+    owner_read(owner, &who);
+    if (owner_word(seen->pid, &who) != word)
+        return owner_half(word, self);
+    if (memcmp(who.boot, self->boot, sizeof self->boot) != 0) {
+        if (who.machine == 0 || self->machine == 0)
+            return TIDE_OWNER_BEFORE;
+        return who.machine == self->machine ? TIDE_OWNER_DEAD : TIDE_OWNER_FOREIGN;
+    }
+    if (who.space != self->space)
+        return TIDE_OWNER_UNKNOWN;
+    if (seen->pid == self->pid && who.started == self->started)
+        return who.image == self->image ? TIDE_OWNER_ALIVE : TIDE_OWNER_UNKNOWN;
+    if (!owner_runs(seen->pid, &started))
+        return TIDE_OWNER_DEAD;
+    return started != 0 && started != who.started ? TIDE_OWNER_DEAD : TIDE_OWNER_ALIVE;
 }
 
 enum tide_owner_is tide_owner_look(const struct tide_owner *owner, struct tide_owner_seen *seen)
 {
-    struct owner_who who, self;
-    uint64_t word = atomic_load_explicit(&owner->word, memory_order_acquire);
-    *seen = (struct tide_owner_seen){word, (uint32_t)word};
-    if (word == 0)
+    struct tide_owner_self self;
+    if (atomic_load_explicit(&owner->word, memory_order_acquire) == 0) {
+        *seen = (struct tide_owner_seen){0, 0};
         return TIDE_OWNER_NOBODY;
-    owner_self(&self);
-    if (word == owner_word((uint32_t)tide_file_pid(), &self))
-        return TIDE_OWNER_ALIVE; /* we, perhaps before all of it is written */
-    owner_read(owner, &who);
-    if (owner_word(seen->pid, &who) != word)
-        return TIDE_OWNER_UNKNOWN;
-    if (memcmp(who.boot, self.boot, sizeof self.boot) != 0)
-        return TIDE_OWNER_DEAD;
-    if (who.space != self.space)
-        return TIDE_OWNER_UNKNOWN;
-    if (seen->pid == (uint32_t)tide_file_pid() && who.started == self.started)
-        return who.image == self.image ? TIDE_OWNER_ALIVE : TIDE_OWNER_UNKNOWN;
-    return owner_runs(seen->pid, &who);
+    }
+    tide_owner_self(&self);
+    return tide_owner_look_as(owner, &self, seen);
+}
+
+static void owner_write(struct tide_owner *owner, const struct tide_owner_self *self)
+{
+    owner_set(&owner->boot[0], self->boot[0]);
+    owner_set(&owner->boot[1], self->boot[1]);
+    owner_set(&owner->space, self->space);
+    owner_set(&owner->started, self->started);
+    owner_set(&owner->image, self->image);
+    owner_set(&owner->machine, self->machine);
+}
+
+void tide_owner_put(struct tide_owner *owner, const struct tide_owner_self *self)
+{
+    owner_write(owner, self);
+    atomic_store_explicit(&owner->word, self->word, memory_order_release);
 }
 
 bool tide_owner_win(struct tide_owner *owner, const struct tide_owner_seen *seen)
 {
-    struct owner_who self;
+    struct tide_owner_self self;
     uint64_t word = seen->word;
-    owner_self(&self);
-    if (!atomic_compare_exchange_strong(&owner->word, &word,
-                                        owner_word((uint32_t)tide_file_pid(), &self)))
+    tide_owner_self(&self);
+    if (!atomic_compare_exchange_strong(&owner->word, &word, self.word))
         return false;
-    owner_set(&owner->boot[0], self.boot[0]);
-    owner_set(&owner->boot[1], self.boot[1]);
-    owner_set(&owner->space, self.space);
-    owner_set(&owner->started, self.started);
-    owner_set(&owner->image, self.image);
+    owner_write(owner, &self);
     return true;
 }
 

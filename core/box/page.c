@@ -2,7 +2,6 @@
 #include "box/page.h"
 
 #include "box/diag.h"
-#include "box/key.h"
 #include "box/page_budget.h"
 #include "box/region.h"
 #include "box/segment.h"
@@ -128,7 +127,7 @@ static void page_set_limit(struct tide_page *page)
 static struct tide_page *page_segment(struct tide_pages *pages, enum tide_kind kind, unsigned cls)
 {
     if (TIDE_LIKELY(pages->region == NULL))
-        return tide_segment_take(kind);
+        return tide_segment_take(kind, tide_sizeclass_stride(kind, cls));
     const struct tide_plot_wish wish = {.state = TIDE_REGION_HEAP,
                                         .kind = kind,
                                         .block = tide_sizeclass_stride(kind, cls),
@@ -148,7 +147,7 @@ static struct tide_page *page_open(struct tide_pages *pages, enum tide_kind kind
     page->stride = tide_sizeclass_stride(kind, cls);
     page->recip = UINT64_MAX / page->stride + 1;
     page->blocks = (uint16_t)(((size_t)1 << window->shift) / page->stride);
-    page->purge_at = page->blocks / 8;
+    page->purge_at = page->blocks / 2;
     page->lead = kind == TIDE_KIND_MID ? TIDE_MID_HEADER : 0;
     page->magazine = page_magazine(kind, cls);
     _Atomic uint64_t *bits = tide_page_bits(page);
@@ -268,24 +267,6 @@ static bool page_take_large(struct tide_pages *pages, struct tide_page *page, vo
     return old ? !dirty : page->zeroed;
 }
 
-/* What has to stand in or before a block that waits in a magazine: the mark of a free
- * Tiny block (frees wrote it, unless it is fresh or was purged), the canary of a Mid
- * block whose checked word is in the shadow. */
-static void page_dress(const struct tide_page *page, void *const *blocks, unsigned n, unsigned old)
-{
-    const struct tide_window *window = tide_page_window(page);
-    if (page->kind == TIDE_KIND_TINY) {
-        for (unsigned i = page->purged ? 0 : old; i < n; i++)
-            ((uint64_t *)blocks[i])[1] = tide_key_mark(blocks[i]);
-    } else if (page->kind == TIDE_KIND_MID && (window->mode & TIDE_MODE_SHADOW) != 0) {
-        if ((window->mode & TIDE_MODE_MODEL) != 0)
-            for (unsigned i = 0; i < n; i++)
-                tide_source_touch_slow((char *)blocks[i] - 8, 8, window->delay);
-        for (unsigned i = 0; i < n; i++)
-            ((uint64_t *)blocks[i])[-1] = tide_key_canary(blocks[i]);
-    }
-}
-
 /* full=fail: blocks whose memory was given back have to be where the source wants them
  * before anybody gets them. Returns how many of the first ones are; the others go back. */
 static unsigned page_secure(struct tide_page *page, void **blocks, unsigned n)
@@ -309,13 +290,36 @@ static unsigned page_secure(struct tide_page *page, void **blocks, unsigned n)
     return n;
 }
 
-/* Of Tiny no more than a system page of fresh blocks is taken at once: their marks
- * are written, which makes the memory resident. */
-static unsigned page_want_fresh(const struct tide_page *page, unsigned want)
+/* Blocks that are dressed become resident: of such no more are taken at once than may well be
+ * used, unless they are resident anyway. A block of Mid that malloc would see first would fault
+ * twice, for reading and for writing. */
+static unsigned page_want_bare(const struct tide_page *page, unsigned want)
 {
-    if (page->kind != TIDE_KIND_TINY)
+    if (page->kind != TIDE_KIND_TINY && page->kind != TIDE_KIND_MID)
         return want;
-    return (unsigned)tide_min(want, tide_max(4096 / page->stride, 1));
+    uint32_t bytes = page->kind == TIDE_KIND_TINY ? 4096 : 16384, front = page->bump * page->stride;
+    if (!page->purged && page->dirty > front)
+        bytes = tide_max(bytes, page->dirty - front);
+    return (unsigned)tide_min(want, tide_max(bytes / page->stride, 1));
+}
+
+/* Are the blocks that are next such that will be dressed? */
+static bool page_is_bare(const struct tide_page *page)
+{
+    return page->kind <= TIDE_KIND_MID && (page->purged || page->used == page->bump);
+}
+
+/* Is the page at the head of the bin a bare one, and stays so if the next one is not? */
+static bool page_head_is_bare(struct tide_bin *bin)
+{
+    struct tide_page *head = bin->head;
+    if (!page_is_bare(head))
+        return false;
+    if (head->next == NULL || page_is_bare(head->next))
+        return true;
+    page_unlink(bin, head);
+    page_link_tail(bin, head);
+    return false;
 }
 
 /* Takes from the page at the head of the bin, which has a free block. */
@@ -323,16 +327,18 @@ static unsigned page_take(struct tide_pages *pages, struct tide_bin *bin, void *
                           bool *zeroed)
 {
     struct tide_page *page = bin->head;
-    unsigned old = page->used < page->bump ? page_take_old(page, out, want) : 0;
+    unsigned old = page->used < page->bump
+                       ? page_take_old(page, out, page->purged ? page_want_bare(page, want) : want)
+                       : 0;
     if (TIDE_UNLIKELY(page->purged)) {
         TIDE_STAT_ADD(regret, old * page->stride);
         if (tide_page_window(page)->fail)
             old = page_secure(page, out, old);
     }
     unsigned got = old;
-    if (old < want && page->bump < page->blocks && (old == 0 || page->kind != TIDE_KIND_TINY))
-        got += page_take_fresh(page, out + old, page_want_fresh(page, want - old));
-    page_dress(page, out, got, old);
+    if (old == 0 || (old < want && page->kind > TIDE_KIND_MID))
+        got += page_take_fresh(page, out + old, page_want_bare(page, want - old));
+    tide_page_dress(page, out, got, page->purged ? 0 : old);
     bool clean = false;
     if (page->kind == TIDE_KIND_LARGE) {
         for (unsigned i = 0; i < got; i++)
@@ -348,7 +354,7 @@ static unsigned page_take(struct tide_pages *pages, struct tide_bin *bin, void *
         page_unlink(bin, page);
         page_link_full(bin, page);
         page->purged = 0;
-        page->purge_at = page->blocks / 8;
+        page->purge_at = page->blocks / 2;
     }
     page_set_limit(page);
     return got;
@@ -360,7 +366,8 @@ unsigned tide_page_refill(struct tide_pages *pages, enum tide_kind kind, unsigne
     struct tide_bin *bin = &pages->bin[kind][cls];
     unsigned got = 0;
     while (got < want) {
-        if (got > 0 && (bin->head == NULL || kind == TIDE_KIND_TINY))
+        bool bare = bin->head == NULL || page_head_is_bare(bin);
+        if (got > 0 && bare)
             break;
         if (bin->head == NULL && page_open(pages, kind, cls) == NULL)
             break;
@@ -467,14 +474,6 @@ static void page_purge_large(struct tide_pages *pages, struct tide_page *page, u
         page_use_slack(pages, page, page->stride);
 }
 
-/* In front of a Mid block whose checked word is in the shadow stands a canary. */
-static bool page_canary_ok(const struct tide_page *page, const void *p)
-{
-    if (page->kind != TIDE_KIND_MID || (tide_page_window(page)->mode & TIDE_MODE_SHADOW) == 0)
-        return true;
-    return ((const uint64_t *)p)[-1] == tide_key_canary(p);
-}
-
 static void page_lower_high(struct tide_pages *pages, uint64_t bytes)
 {
     pages->high -= tide_min(bytes, pages->high - pages->live);
@@ -504,87 +503,52 @@ static void page_put(struct tide_pages *pages, struct tide_page *page, unsigned 
     }
     if (TIDE_LIKELY(page->kind != TIDE_KIND_LARGE && page->used > page->purge_at))
         return;
+    page->purge_at = page->used / 2;
     if (!tide_page_is_over(pages))
         return;
     uint64_t before = pages->slack;
-    if (page->kind == TIDE_KIND_LARGE) {
+    if (page->kind == TIDE_KIND_LARGE)
         page_purge_large(pages, page, index);
-    } else {
+    else
         tide_page_purge(pages, page);
-        page->purge_at = page->used / 2;
-    }
     tide_page_purge_next(pages);
     page_lower_high(pages, before - pages->slack);
 }
 
-/* Does some user have the block, by the word that malloc wrote? Then it came home twice:
- * an old header was written back and freed, or two threads freed it at the same moment,
- * and it was handed out again in between. */
-static bool page_is_held(const struct tide_page *page, const void *p)
-{
-    const struct tide_window *window = tide_page_window(page);
-    uint32_t owner = atomic_load_explicit(&page->owner, memory_order_relaxed);
-    if (page->kind == TIDE_KIND_TINY)
-        return ((const uint64_t *)p)[1] == (tide_key_mark(p) ^ tide_key.freed);
-    if (page->kind != TIDE_KIND_MID)
-        return false;
-    const uint64_t *at = (const uint64_t *)p - 1;
-    if ((window->mode & TIDE_MODE_SHADOW) != 0)
-        at = &window->shadow[((uintptr_t)p - window->base) >> TIDE_SHADOW_SHIFT];
-    return *at == (tide_key_word(owner, page->cls) ^ (uintptr_t)p);
-}
-
-bool tide_page_arrive(const struct tide_pages *pages, void *block)
+/* The descriptor of an address in a window, and the index of the block that starts there, or -1. */
+static struct tide_page *page_around(uintptr_t p, int *index)
 {
     size_t offset;
-    struct tide_page *page = tide_arena_page((uintptr_t)block, &offset);
-    if (page == NULL || page->kind != TIDE_KIND_MID || page->limit == 0)
-        return true; /* nothing tells; the allocation bit will */
-    uint32_t owner = TIDE_RELAXED_GET(&pages->owner);
-    uint64_t *at = (uint64_t *)block - 1;
-    uint64_t live = tide_key_word(owner, page->cls) ^ (uintptr_t)block;
-    if (TIDE_UNLIKELY(*at == live || *at == (live ^ tide_key.freed))) {
-        tide_page_report(page, block, "double free", "free", *at == live ? "live" : "free");
-        return false;
+    struct tide_page *page = tide_arena_page(p, &offset);
+    if (TIDE_LIKELY(page != NULL)) {
+        offset -= page->lead;
+        uint64_t at = tide_cpu_mulhi(offset, page->recip);
+        *index = at < page->blocks && at * page->stride == offset ? (int)at : -1;
+        return page;
     }
-    if (TIDE_LIKELY(*at == (live ^ tide_key.remote)))
-        *at = live ^ tide_key.freed;
-    return true;
-}
-
-/* A free block of Tiny whose mark is gone: written to after the free, or a user of it has
- * written there since it came home before. Nobody can tell, and nobody gets it again. */
-static bool page_is_lost(const struct tide_page *page, const void *p)
-{
-    return page->kind == TIDE_KIND_TINY && ((const uint64_t *)p)[1] != tide_key_mark(p);
+    const struct tide_window *window = tide_pagemap_find(p);
+    TIDE_CHECK(window != NULL);
+    page = tide_window_page(window, p);
+    *index = tide_page_index(page, p);
+    return page;
 }
 
 void tide_page_flush(struct tide_pages *pages, void *const *blocks, unsigned n, const char *call)
 {
+    struct tide_page_look look = {.owner = pages->owner, .cls = UINT32_MAX};
+    for (unsigned i = 0; i < n; i++)
+        tide_cpu_prefetch(blocks[i]);
     for (unsigned i = 0; i < n; i++) {
-        uintptr_t p = (uintptr_t)blocks[i];
-        const struct tide_window *window = tide_pagemap_find(p);
-        TIDE_CHECK(window != NULL);
-        struct tide_page *page = tide_window_page(window, p);
-        int index = -1;
-        if (atomic_load_explicit(&page->owner, memory_order_relaxed) == pages->owner)
-            index = tide_page_index(page, p);
-        if (TIDE_UNLIKELY(index < 0 || !tide_page_is_out(page, (unsigned)index))) {
+        int index;
+        struct tide_page *page = page_around((uintptr_t)blocks[i], &index);
+        bool own = atomic_load_explicit(&page->owner, memory_order_relaxed) == look.owner;
+        if (TIDE_UNLIKELY(!own || index < 0 || !tide_page_is_out(page, (unsigned)index))) {
             tide_page_report(page, blocks[i], "double free", call, "free");
             continue;
         }
-        if (TIDE_UNLIKELY(page_is_held(page, blocks[i]))) {
-            tide_page_report(page, blocks[i], "double free", call, "live");
-            continue;
-        }
-        if (TIDE_UNLIKELY(page_is_lost(page, blocks[i]))) {
-            TIDE_STAT_ADD(lost, 1);
-            continue;
-        }
-        if (TIDE_UNLIKELY(!page_canary_ok(page, blocks[i]))) {
-            tide_page_report(page, blocks[i], "corrupt header", call, "free");
+        if (TIDE_UNLIKELY(!tide_page_is_plain(&look, page, blocks[i])) &&
+            !tide_page_sound(page, blocks[i], call))
             continue; /* misuse=warn: the block is lost, its neighbours are not */
-        }
         page_put(pages, page, (unsigned)index);
     }
     tide_page_tell(pages, false);

@@ -20,6 +20,7 @@
 
 #include "box/cpu.h"
 #include "box/def.h"
+#include "box/key.h"
 #include "box/lock.h"
 #include "box/pagemap.h"
 #include "box/sizeclass.h"
@@ -34,7 +35,12 @@ struct tide_bin {
 };
 
 struct tide_batch;
+struct tide_pages;
 struct tide_region;
+
+/* Is the block in the owner's magazine? Without a lock against its thread. */
+typedef bool tide_page_caches(const struct tide_pages *pages, const struct tide_page *page,
+                              const void *block);
 
 /* What an owner (a thread's heap, a first-class heap) has, under its lock but for
  * the inbox: pushed to by everybody, emptied under the lock. */
@@ -50,6 +56,7 @@ struct tide_pages {
     uint64_t told, told_live;   /* slack and live as the statistics of all owners have them */
     struct tide_region *region; /* all memory comes from there; NULL: from segment */
     uint64_t number;            /* of the heap in its region */
+    tide_page_caches *caches;   /* NULL: it has no magazines */
     struct tide_bin bin[TIDE_KINDS][TIDE_CLASSES_MAX];
     _Atomic(struct tide_batch *) inbox __attribute__((aligned(2 * TIDE_LINE)));
     _Atomic int64_t inbox_bytes;
@@ -73,9 +80,19 @@ unsigned tide_page_refill(struct tide_pages *pages, enum tide_kind kind, unsigne
  * reported as misuse of `call` and left alone. Lock held. */
 void tide_page_flush(struct tide_pages *pages, void *const *blocks, unsigned n, const char *call);
 
-/* A block comes home that another thread freed: its word becomes that of a free one. False:
- * it is at home already, or a user has it, which is reported as misuse. Lock held. */
-bool tide_page_arrive(const struct tide_pages *pages, void *block);
+/* Blocks come home that other threads freed: their words become those of free ones. What is at
+ * home already, or a user has, is reported as misuse and taken out of the array. Returns how many
+ * are left. Lock held. */
+unsigned tide_page_arrive(const struct tide_pages *pages, void **blocks, unsigned n);
+
+/* Writes what has to stand in or before a block that waits in a magazine: the mark of a free Tiny
+ * block, the word of a free Mid block, or its canary if the word is in the shadow. Frees wrote
+ * the first two for all but blocks[bare] to blocks[n - 1], which are fresh or were purged. */
+void tide_page_dress(const struct tide_page *page, void *const *blocks, unsigned n, unsigned bare);
+
+/* May the free block go back to its page? False: a user has it, or what tide_page_dress wrote was
+ * overwritten; reported as misuse of `call`, but for a mark. */
+bool tide_page_sound(const struct tide_page *page, void *block, const char *call);
 
 /* A block of its own segments, for an owner on a region; NULL when there is no such run.
  * Lock held. */
@@ -90,6 +107,31 @@ void tide_page_destroy(struct tide_pages *pages);
 /* Reports misuse of a block or of a place in this page; page may be NULL. */
 void tide_page_report(const struct tide_page *page, const void *p, const char *what,
                       const char *call, const char *state);
+
+/* Word of the free blocks at address 0 of the class that was looked at last; see mid.h. */
+struct tide_page_look {
+    uint32_t owner, cls;
+    uint64_t freed;
+};
+
+TIDE_INLINE uint64_t tide_page_freed(struct tide_page_look *look, const struct tide_page *page)
+{
+    if (look->cls != page->cls) {
+        look->cls = page->cls;
+        look->freed = tide_key_word(look->owner, look->cls) ^ tide_key.freed;
+    }
+    return look->freed;
+}
+
+/* Has a block of Tiny or Mid what a free one has? False: tide_page_sound tells. */
+TIDE_INLINE bool tide_page_is_plain(struct tide_page_look *look, const struct tide_page *page,
+                                    const void *p)
+{
+    if (page->kind == TIDE_KIND_TINY)
+        return ((const uint64_t *)p)[1] == tide_key_mark(p);
+    return page->kind == TIDE_KIND_MID && page->limit != 0 &&
+           ((const uint64_t *)p)[-1] == (tide_page_freed(look, page) ^ (uintptr_t)p);
+}
 
 TIDE_INLINE size_t tide_page_usable(const struct tide_page *page)
 {

@@ -36,7 +36,8 @@ void tide_page_tell(struct tide_pages *pages, bool exact)
 /* Free bytes of all owners. */
 static uint64_t page_budget_free(const struct tide_pages *pages)
 {
-    uint64_t all = TIDE_STAT_GET(slack) + pages->slack - pages->told + TIDE_STAT_GET(retained);
+    uint64_t all = TIDE_STAT_GET(slack) + pages->slack - pages->told + TIDE_STAT_GET(retained) +
+                   TIDE_STAT_GET(waiting);
     return all < (uint64_t)1 << 63 ? all : 0;
 }
 
@@ -61,10 +62,10 @@ bool tide_page_is_over(const struct tide_pages *pages)
     return fallen > tide_max(limit / (all / (pages->slack + 1) + 1), tide_min(limit, PAGE_SHARE));
 }
 
-bool tide_page_is_ebb(struct tide_pages *pages)
+bool tide_page_is_ebb(struct tide_pages *pages, uint64_t waiting)
 {
     uint64_t limit = tide_segment_retain_limit();
-    if (!page_budget_ebbs(pages, limit) || page_budget_free(pages) <= limit / 2)
+    if (!page_budget_ebbs(pages, limit) || page_budget_free(pages) + waiting <= limit / 2)
         return false;
     pages->crest -= (pages->crest - pages->live) / 16;
     return true;

@@ -18,9 +18,10 @@
  * of that? Lock held. */
 bool tide_page_is_over(const struct tide_pages *pages);
 
-/* Has the owner freed most of what it had, and is half the budget in use? Then what waits for
- * its next allocations shall go home. Each yes makes the next one need more. Lock held. */
-bool tide_page_is_ebb(struct tide_pages *pages);
+/* Has the owner freed most of what it had, and is half the budget in use, with the `waiting` bytes
+ * that it may have in its magazines? Then what waits for its next allocations shall go home.
+ * Each yes makes the next one need more. Lock held. */
+bool tide_page_is_ebb(struct tide_pages *pages, uint64_t waiting);
 
 /* Counts the owner's slack and live bytes in the statistics if they changed by more than 256 KiB,
  * or in any case (exact). Lock held. */

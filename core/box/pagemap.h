@@ -48,7 +48,7 @@ struct tide_page {
     uint8_t purged; /* 1: some free blocks were given back to the system */
     uint8_t part;   /* 1: a further segment of a region's run, whose first one is `next` */
     uint32_t slack; /* of a lent one: bytes of blocks free, below bump and resident */
-    uint32_t dirty; /* of a free segment: bytes that may be resident */
+    uint32_t dirty; /* bytes that were resident when it was taken, or since it is free */
     struct tide_page *next, *prev;
     _Atomic uint64_t bits[8]; /* the allocation bitmap, when it fits; for Large the second
                                * half tells which blocks may be resident */
@@ -70,7 +70,8 @@ struct tide_window {
     uintptr_t first;     /* lowest address that a block can have: base + lead */
     _Atomic size_t span; /* committed bytes from there */
     struct tide_page *pages;
-    _Atomic uint64_t *bits; /* bitmaps of pages with more than TIDE_PAGE_BITS blocks */
+    _Atomic uint64_t *bits; /* bitmaps of pages with more than TIDE_PAGE_BITS blocks; of aligned
+                             * Mid and Large: which blocks are on a shelf */
     uint64_t *shadow;       /* checked words, when mode has TIDE_MODE_SHADOW */
     uint32_t words;         /* bitmap words per segment behind bits; 0: never needed */
     uint32_t delay;         /* ns, when mode has TIDE_MODE_MODEL */

@@ -24,9 +24,9 @@ bool tide_park_barrier(void)
     return tide_sys3(SYS_membarrier, MEMBARRIER_CMD_GLOBAL_EXPEDITED, 0, 0) == 0;
 }
 
-void tide_park_ready(void)
+bool tide_park_ready(void)
 {
-    tide_sys3(SYS_membarrier, MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED, 0, 0);
+    return tide_sys3(SYS_membarrier, MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED, 0, 0) == 0;
 }
 
 int tide_park_pin(int cpu)

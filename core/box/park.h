@@ -26,8 +26,8 @@ void tide_park_wake(_Atomic uint32_t *word, bool shared);
  * and a sleeper has to look again from time to time. */
 bool tide_park_barrier(void);
 
-/* Makes the process one that barriers reach. */
-void tide_park_ready(void);
+/* Makes the process one that barriers reach. False: they do not. */
+bool tide_park_ready(void);
 
 /* Keeps the calling thread on one processor. 0 or -errno. */
 int tide_park_pin(int cpu);

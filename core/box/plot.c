@@ -1,6 +1,7 @@
 /* plot.c - see plot.h */
 #include "box/plot.h"
 
+#include "box/crash.h"
 #include "box/file.h"
 
 enum { PLOT_KIND_SHIFT = 8, PLOT_LENGTH_SHIFT = 16 };
@@ -94,12 +95,25 @@ static int plot_differs(struct tide_text *why, int code, const char *what, uint6
     return code;
 }
 
+/* The fields of a head, each word once. */
+static void plot_copy(struct tide_plot_head *to, const void *from)
+{
+    const volatile uint64_t *in = from;
+    for (size_t at = 0; at < offsetof(struct tide_plot_head, spare); at += sizeof(uint64_t)) {
+        uint64_t word = *in++;
+        memcpy((char *)to + at, &word, sizeof word);
+    }
+}
+
 int tide_plot_check(const void *base, size_t capacity, size_t size, struct tide_text *why)
 {
-    const struct tide_plot_head *head = base;
+    struct tide_plot_head copy; /* others may write there: copy, then look */
+    const struct tide_plot_head *head = &copy;
     if (capacity < TIDE_REGION_LEAST)
         return plot_differs(why, -EBADFD, "no region: its size", capacity, TIDE_REGION_LEAST, 10);
-    uint64_t magic = atomic_load_explicit(&head->magic, memory_order_acquire);
+    uint64_t magic =
+        atomic_load_explicit(&((const struct tide_plot_head *)base)->magic, memory_order_acquire);
+    plot_copy(&copy, base);
     if (magic != TIDE_PLOT_MAGIC)
         return plot_differs(why, -EPROTO, "no region: the first word", magic, TIDE_PLOT_MAGIC, 16);
     if (head->endian != TIDE_PLOT_ENDIAN)
@@ -131,13 +145,13 @@ int tide_plot_check(const void *base, size_t capacity, size_t size, struct tide_
     return 0;
 }
 
-void tide_plot_open(struct tide_plot *table, void *base)
+void tide_plot_open(struct tide_plot *table, void *base, size_t size)
 {
     struct tide_plot_head *head = base;
     table->head = head; /* the lock is left alone: a fork may be holding it */
     table->entry = (struct tide_plot_entry *)((char *)base + TIDE_PLOT_AT);
-    table->segments = head->segments;
-    table->heads = table->hint = head->heads;
+    table->segments = size / TIDE_REGION_SEGMENT;
+    table->heads = table->hint = plot_heads(table->segments);
     table->session = atomic_fetch_add_explicit(&head->sessions, 1, memory_order_acq_rel) + 1;
 }
 
@@ -208,8 +222,11 @@ int64_t tide_plot_take(struct tide_plot *table, const struct tide_plot_wish *wis
         table->hint = table->heads; /* other views have given back, perhaps */
         at = plot_take(table, wish->segments);
     }
-    if (at != UINT64_MAX)
+    if (at != UINT64_MAX) {
+        TIDE_CRASH_POINT(plot_claimed);
         plot_fill(table, at, wish);
+        TIDE_CRASH_POINT(plot_filled);
+    }
     tide_lock_drop(&table->lock);
     return at != UINT64_MAX ? (int64_t)at : -ENOMEM;
 }
@@ -217,8 +234,10 @@ int64_t tide_plot_take(struct tide_plot *table, const struct tide_plot_wish *wis
 /* The first segment is on the move: frees the rest, then it. Lock held. */
 static void plot_clear(struct tide_plot *table, uint64_t first, uint64_t count)
 {
+    TIDE_CRASH_POINT(plot_parting);
     for (uint64_t i = count; i-- > 0;)
         plot_set(table, first + i, PLOT_FREE);
+    TIDE_CRASH_POINT(plot_cleared);
     if (first < table->hint)
         table->hint = first;
 }
@@ -285,7 +304,8 @@ static bool plot_is_whole(const struct tide_plot *table, uint64_t index)
 static uint64_t plot_keep(const struct tide_plot *table, uint64_t index, bool heaps,
                           const uint64_t *keep)
 {
-    enum tide_region_state state = plot_state(plot_get(table, index));
+    uint64_t word = plot_get(table, index);
+    enum tide_region_state state = plot_state(word);
     bool heap = state == TIDE_REGION_HEAP || state == TIDE_REGION_RUN;
     if (state == TIDE_REGION_FREE)
         return 1;
@@ -294,7 +314,7 @@ static uint64_t plot_keep(const struct tide_plot *table, uint64_t index, bool he
     bool kept = keep != NULL && (keep[index / 64] >> index % 64 & 1) != 0;
     if (heap && heaps && !kept && table->entry[index].session != table->session)
         return 0;
-    return plot_length(plot_get(table, index));
+    return plot_length(word);
 }
 
 uint64_t tide_plot_sweep(struct tide_plot *table, bool heaps, const uint64_t *keep)
@@ -305,6 +325,7 @@ uint64_t tide_plot_sweep(struct tide_plot *table, bool heaps, const uint64_t *ke
         uint64_t stay = plot_keep(table, at, heaps, keep);
         if (stay == 0) {
             plot_set(table, at, PLOT_FREE);
+            TIDE_CRASH_POINT(plot_swept);
             freed++;
         }
         at += stay != 0 ? stay : 1;

@@ -112,8 +112,9 @@ void tide_plot_format(void *base, size_t size);
  * and the reason with both values as text. size: what it has to have, or 0. */
 int tide_plot_check(const void *base, size_t capacity, size_t size, struct tide_text *why);
 
-/* Opens a view with a session of its own, on what tide_plot_check found good. */
-void tide_plot_open(struct tide_plot *table, void *base);
+/* Opens a view with a session of its own, on what tide_plot_check found good: a region of `size`
+ * bytes, whatever its head says by now. */
+void tide_plot_open(struct tide_plot *table, void *base, size_t size);
 
 /* Index of the first of so many free segments, which are taken now, or -ENOMEM. */
 int64_t tide_plot_take(struct tide_plot *table, const struct tide_plot_wish *wish);

@@ -1,6 +1,7 @@
 /* region.c - see region.h */
 #include "box/region.h"
 
+#include "box/coh.h"
 #include "box/meta.h"
 #include "box/store.h"
 #include "box/vmem.h"
@@ -106,6 +107,7 @@ static struct tide_region *region_new(void)
     region->extent = (struct tide_extent){.fd = -1};
     region->fresh = region->strict = false;
     atomic_store_explicit(&region->stale, false, memory_order_relaxed);
+    atomic_store_explicit(&region->moved, false, memory_order_relaxed);
     atomic_store_explicit(&region->heaps, 0, memory_order_relaxed);
     atomic_store_explicit(&region->logs, 0, memory_order_relaxed);
     atomic_store_explicit(&region->numbers, 0, memory_order_relaxed);
@@ -272,7 +274,7 @@ static int region_format(struct tide_region *region, size_t size, unsigned flags
     region_lock_file(region, TIDE_STORE_SHARE);
     region->fresh = true;
     region->strict = (flags & TIDE_REGION_STRICT) != 0;
-    tide_plot_open(&region->table, region->extent.base);
+    tide_plot_open(&region->table, region->extent.base, region->size);
     return region_show(region, error);
 }
 
@@ -309,11 +311,17 @@ static int region_verify(struct tide_region *region, size_t size, struct tide_re
 {
     char line[TIDE_REGION_TEXT];
     struct tide_text why = {line, sizeof line, 0};
-    int ret = tide_plot_check(region->extent.base, region->extent.size, size, &why);
+    const struct tide_plot_head *head = (const struct tide_plot_head *)region->extent.base;
+    if (region->source.ops == &tide_source_dax) /* another host may have written it */
+        tide_coh_fresh(TIDE_COH_NONCOHERENT, head, tide_min(sizeof *head, region->extent.size));
+    uint64_t found = TIDE_RELAXED_GET(&head->size); /* it may not be the same for long */
+    int ret = tide_plot_check(region->extent.base, region->extent.size,
+                              size != 0 || found == 0 ? size : found, &why);
+    if (ret == 0 && size == 0 && found == 0)
+        ret = -EPROTO;
     if (ret != 0)
         return region_fail_about(error, ret, region->source.text, line);
-    const struct tide_plot_head *head = (const struct tide_plot_head *)region->extent.base;
-    region->size = head->size;
+    region->size = size != 0 ? size : found;
     if (region->source.ops != &tide_source_file)
         return 0;
     ret = tide_store_allocate(region->extent.fd, region->size);
@@ -344,7 +352,7 @@ static int region_reopen(struct tide_region *region, size_t size, struct tide_re
     ret = region_verify(region, size, error);
     if (ret != 0)
         return ret;
-    tide_plot_open(&region->table, region->extent.base);
+    tide_plot_open(&region->table, region->extent.base, region->size);
     if (alone)
         tide_plot_sweep(&region->table, false, NULL);
     region_lock_file(region, TIDE_STORE_SHARE);

@@ -7,7 +7,7 @@
  *            of its table
  * invariant: a handle that is open has a window with a span; a closed one's memory, tables
  *            and address range are gone, and its pointers are foreign
- * uses:      plot, source, store, pagemap, meta, vmem, lock, diag
+ * uses:      plot, source, store, coh, pagemap, meta, vmem, lock, diag
  * used by:   segment, page, heap, heaps, regions, logroom
  * not here:  what stands in the memory (plot), blocks (page), the functions of
  *            tidepool/region.h (regions)
@@ -30,6 +30,7 @@ struct tide_region {
     struct tide_extent extent;
     _Atomic bool stale; /* a child's handle of shared memory, after fork */
     _Atomic int phase;  /* enum tide_region_phase; leaves SPARE under the list's lock */
+    _Atomic bool moved; /* see tide_region_moved */
     bool fresh, strict;
     uint8_t window;           /* index into tide_windows */
     _Atomic uint64_t heaps;   /* on it now */

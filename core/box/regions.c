@@ -101,6 +101,14 @@ TIDE_EXPORT int tide_region_give(tide_region_t *region, uint64_t offset)
     return ret;
 }
 
+TIDE_EXPORT int tide_region_moved(tide_region_t *region)
+{
+    if (tide_region_is_stale(region))
+        return -ESTALE;
+    atomic_store(&region->moved, true);
+    return 0;
+}
+
 TIDE_EXPORT int tide_region_segment(tide_region_t *region, uint64_t index,
                                     struct tide_region_segment *out)
 {

@@ -2,6 +2,7 @@
 #include "box/remote.h"
 
 #include "box/meta.h"
+#include "box/segment.h"
 #include "box/stat.h"
 
 _Static_assert(sizeof(struct tide_batch) == 512, "a batch is eight lines");
@@ -26,7 +27,7 @@ static struct tide_pages *remote_owner(const struct tide_batch *batch)
                : NULL;
 }
 
-static struct tide_batch *remote_batch_take(uint32_t owner, uint64_t births)
+static struct tide_batch *remote_batch_take(const struct tide_pages *pages, uint32_t owner)
 {
     tide_lock_take(&remote_pool.lock);
     struct tide_batch *batch = remote_pool.head;
@@ -39,18 +40,19 @@ static struct tide_batch *remote_batch_take(uint32_t owner, uint64_t births)
         return NULL;
     TIDE_RELAXED_SET(&batch->count, 0);
     TIDE_RELAXED_SET(&batch->owner, owner);
-    TIDE_RELAXED_SET(&batch->births, births);
+    TIDE_RELAXED_SET(&batch->births, TIDE_RELAXED_GET(&pages->births));
+    batch->pages = pages;
     batch->bytes = 0;
     batch->next = NULL;
     return batch;
 }
 
-static void remote_batch_return(struct tide_batch *batch)
+/* The batches from first to last, linked by next, go to the empty ones. */
+static void remote_batch_return(struct tide_batch *first, struct tide_batch *last)
 {
-    TIDE_RELAXED_SET(&batch->count, 0);
     tide_lock_take(&remote_pool.lock);
-    batch->next = remote_pool.head;
-    remote_pool.head = batch;
+    last->next = remote_pool.head;
+    remote_pool.head = first;
     tide_lock_drop(&remote_pool.lock);
 }
 
@@ -58,15 +60,15 @@ static void remote_batch_return(struct tide_batch *batch)
 static void remote_bring_home(struct tide_pages *pages, struct tide_batch *batch,
                               tide_remote_accept *accept, void *context)
 {
-    unsigned kept = 0;
-    for (uint32_t i = 0; i < batch->count; i++) /* the words were written by another core */
+    unsigned count = batch->count;
+    for (unsigned i = 0; i < count; i++) /* the words were written by another core */
         tide_cpu_prefetch(batch->block[i]);
-    for (uint32_t i = 0; i < batch->count; i++) {
-        void *block = batch->block[i];
-        if (tide_page_arrive(pages, block) && (accept == NULL || !accept(context, block)))
-            TIDE_RELAXED_SET(&batch->block[kept++], block); /* statistics may be looking */
-    }
-    tide_page_flush(pages, batch->block, kept, "free");
+    if (accept != NULL)
+        count = accept(context, batch->block, count);
+    if (count == 0)
+        return;
+    count = tide_page_arrive(pages, batch->block, count);
+    tide_page_flush(pages, batch->block, count, "free");
 }
 
 bool tide_remote_drain(struct tide_pages *pages)
@@ -79,16 +81,32 @@ bool tide_remote_drain_to(struct tide_pages *pages, tide_remote_accept *accept, 
     if (atomic_load_explicit(&pages->inbox, memory_order_seq_cst) == NULL)
         return false;
     struct tide_batch *batch = atomic_exchange_explicit(&pages->inbox, NULL, memory_order_acquire);
-    bool any = batch != NULL;
-    while (batch != NULL) {
-        struct tide_batch *next = batch->next;
-        atomic_fetch_sub_explicit(&pages->inbox_bytes, (int64_t)batch->bytes, memory_order_relaxed);
+    if (batch == NULL)
+        return false;
+    struct tide_batch *first = batch, *last = batch;
+    int64_t bytes = 0;
+    for (; batch != NULL; batch = batch->next) {
+        bytes += batch->bytes;
         if (remote_owner(batch) == pages)
             remote_bring_home(pages, batch, accept, context);
-        remote_batch_return(batch);
-        batch = next;
+        TIDE_RELAXED_SET(&batch->count, 0);
+        last = batch;
     }
-    return any;
+    atomic_fetch_sub_explicit(&pages->inbox_bytes, bytes, memory_order_relaxed);
+    TIDE_STAT_SUB(waiting, bytes);
+    remote_batch_return(first, last);
+    return true;
+}
+
+/* How much may wait in an inbox with so many bytes: more than little as long as that, and all
+ * else that is free, is within the budget. An owner that takes and hands on as much as others
+ * free then finds it all there, without a way through its pages. */
+static int64_t remote_bound(int64_t bytes)
+{
+    if (bytes <= TIDE_INBOX_BYTES || bytes > TIDE_INBOX_MOST)
+        return TIDE_INBOX_BYTES;
+    uint64_t free = TIDE_STAT_GET(waiting) + TIDE_STAT_GET(slack) + TIDE_STAT_GET(retained);
+    return free <= tide_segment_retain_limit() ? TIDE_INBOX_MOST : TIDE_INBOX_BYTES;
 }
 
 /* The owner sleeps, or is gone: whoever frees empties the inbox when it is over
@@ -96,7 +114,8 @@ bool tide_remote_drain_to(struct tide_pages *pages, tide_remote_accept *accept, 
 static void remote_relieve(struct tide_pages *pages, int64_t bytes)
 {
     bool parked = atomic_load_explicit(&pages->parked, memory_order_seq_cst);
-    if (!parked && bytes <= TIDE_INBOX_BYTES)
+    int64_t bound = remote_bound(bytes);
+    if (!parked && bytes <= bound)
         return;
     if (parked || bytes > 4 * TIDE_INBOX_BYTES)
         tide_lock_take(&pages->lock);
@@ -110,10 +129,12 @@ static void remote_hand_over(struct tide_batch *batch)
 {
     struct tide_pages *pages = remote_owner(batch);
     if (pages == NULL) {
-        remote_batch_return(batch);
+        TIDE_RELAXED_SET(&batch->count, 0);
+        remote_batch_return(batch, batch);
         return;
     }
-    int64_t bytes = (int64_t)batch->bytes;
+    int64_t bytes = batch->bytes;
+    TIDE_STAT_ADD(waiting, bytes);
     bytes += atomic_fetch_add_explicit(&pages->inbox_bytes, bytes, memory_order_relaxed);
     struct tide_batch *head = atomic_load_explicit(&pages->inbox, memory_order_relaxed);
     do
@@ -135,6 +156,19 @@ void tide_remote_give(uint32_t owner, void *block)
     tide_lock_drop(&pages->lock);
 }
 
+/* A new batch for the owner. It may take much if it is the only one. */
+static struct tide_batch *remote_begin(const struct tide_outbox *outbox,
+                                       const struct tide_pages *pages, uint32_t owner)
+{
+    struct tide_batch *batch = pages != NULL ? remote_batch_take(pages, owner) : NULL;
+    bool alone = true;
+    for (int i = 0; i < TIDE_OUTBOX_SLOTS; i++)
+        alone = alone && outbox->slot[i] == NULL;
+    if (batch != NULL)
+        batch->most = alone ? TIDE_BATCH_BYTES : TIDE_BATCH_BYTES / 4;
+    return batch;
+}
+
 void tide_remote_put(struct tide_outbox *outbox, const struct tide_page *page, void *block)
 {
     uint32_t owner = atomic_load_explicit(&page->owner, memory_order_relaxed);
@@ -148,7 +182,7 @@ void tide_remote_put(struct tide_outbox *outbox, const struct tide_page *page, v
         batch = NULL;
     }
     if (batch == NULL) {
-        batch = remote_batch_take(owner, births);
+        batch = remote_begin(outbox, pages, owner);
         if (batch == NULL) {
             tide_remote_give(owner, block);
             return;
@@ -159,7 +193,7 @@ void tide_remote_put(struct tide_outbox *outbox, const struct tide_page *page, v
     batch->bytes += page->stride;
     TIDE_RELAXED_SET(&batch->block[count], block);
     __atomic_store_n(&batch->count, count + 1, __ATOMIC_RELEASE);
-    if (count + 1 == TIDE_BATCH_BLOCKS || batch->bytes >= TIDE_BATCH_BYTES) {
+    if (count + 1 == TIDE_BATCH_BLOCKS || batch->bytes >= batch->most) {
         TIDE_RELAXED_SET(slot, NULL);
         remote_hand_over(batch);
     }

@@ -5,8 +5,9 @@
  * threads:   an outbox belongs to one thread; an inbox takes pushes from all and
  *            is emptied under its owner's lock
  * invariant: a block waits in at most one batch; an outbox slot holds blocks of
- *            one owner, at most TIDE_BATCH_BLOCKS or TIDE_BATCH_BYTES
- * uses:      page, meta, stat
+ *            one owner, at most TIDE_BATCH_BLOCKS, or TIDE_BATCH_BYTES, or a quarter
+ *            of these where other slots are in use
+ * uses:      page, segment, meta, stat
  * used by:   magazine, heap, purge, route
  * not here:  what makes a block remote (route), header words (mid)
  * test:      tests/test_remote.c
@@ -20,19 +21,23 @@
 #include "box/page.h"
 
 enum {
-    TIDE_BATCH_BLOCKS = 60,
-    TIDE_BATCH_BYTES = 128 << 10,
-    TIDE_INBOX_BYTES = 1 << 20, /* above it the pusher empties the inbox if the lock is
-                                 * free; above four times that it waits for the lock */
+    TIDE_BATCH_BLOCKS = 59,
+    TIDE_BATCH_BYTES = 512 << 10,
+    TIDE_INBOX_BYTES = 1 << 20, /* above it, and when as much is free as may stay, the pusher
+                                 * empties the inbox if the lock is free; */
+    TIDE_INBOX_MOST = 8 << 20,  /* above this much in any case; above four times the bound
+                                 * that it went over it waits for the lock */
     TIDE_OUTBOX_SLOTS = 8
 };
 
 struct tide_batch {
-    struct tide_batch *next; /* in an inbox, or in the pool of empty ones */
+    struct tide_batch *next;        /* in an inbox, or in the pool of empty ones */
+    const struct tide_pages *pages; /* of that id, whoever is the owner by now */
+    uint64_t births;                /* of the owner when the batch was begun */
     uint32_t owner;
     uint32_t count;
-    uint64_t bytes;
-    uint64_t births; /* of the owner when the batch was begun */
+    uint32_t bytes;
+    uint32_t most; /* bytes with which the batch is full */
     void *block[TIDE_BATCH_BLOCKS];
 };
 
@@ -49,10 +54,9 @@ TIDE_INLINE struct tide_batch *tide_remote_room(const struct tide_outbox *outbox
                                                 uint32_t stride)
 {
     struct tide_batch *batch = outbox->slot[owner % TIDE_OUTBOX_SLOTS];
-    const struct tide_pages *pages = tide_page_find_owner(owner);
-    if (batch == NULL || pages == NULL || batch->owner != owner ||
-        batch->births != TIDE_RELAXED_GET(&pages->births) ||
-        batch->count + 1 >= TIDE_BATCH_BLOCKS || batch->bytes + stride >= TIDE_BATCH_BYTES)
+    if (batch == NULL || batch->owner != owner ||
+        batch->births != TIDE_RELAXED_GET(&batch->pages->births) ||
+        batch->count + 1 >= TIDE_BATCH_BLOCKS || batch->bytes + stride >= batch->most)
         return NULL;
     return batch;
 }
@@ -76,8 +80,9 @@ void tide_remote_give(uint32_t owner, void *block);
 /* Empties the inbox into the pages. Lock held. Returns whether there was anything. */
 bool tide_remote_drain(struct tide_pages *pages);
 
-/* The same by the owner's thread: what `accept` takes does not go to the pages. */
-typedef bool tide_remote_accept(void *context, void *block);
+/* The same by the owner's thread: what `accept` takes does not go to the pages. It leaves the
+ * others at the front of the array, in any order, and returns how many these are. */
+typedef unsigned tide_remote_accept(void *context, void **blocks, unsigned n);
 bool tide_remote_drain_to(struct tide_pages *pages, tide_remote_accept *accept, void *context);
 
 /* Calls visit for each block that waits in the outbox, or in the inbox (lock held). */

@@ -41,7 +41,7 @@ static void report_count_magazines(struct tide_tally *tally, struct tide_cache *
     }
     for (enum tide_kind kind = TIDE_KIND_MIDAL; kind <= TIDE_KIND_LARGE; kind++)
         for (unsigned cls = 0; cls < tide_sizeclass_count(kind); cls++)
-            tally->row[kind][cls].cached += tide_shelf_count(&cache->shelf, kind, cls);
+            tally->row[kind][cls].cached += tide_shelf_count(cache->shelf, kind, cls);
 }
 
 static void report_count_heap(struct tide_tally *tally, struct tide_heap *heap)
@@ -370,6 +370,8 @@ int tide_report_at_exit(void)
 {
     char pattern[TIDE_OPTION_TEXT], name[TIDE_OPTION_TEXT + 32];
     struct tide_text path = {name, sizeof name, 0};
+    if (tide_option_values.stats_at_exit[0] == '\0') /* a look without a lock: a hint */
+        return 0;
     if (tide_option_show("stats_at_exit", pattern, sizeof pattern) <= 0)
         return 0;
     report_expand(pattern, &path);

@@ -6,13 +6,14 @@ void tide_retire_expect(const struct tide_logmap *map)
 {
     if (!tide_retire_is_used(map))
         tide_coh_set(map->coh, &map->head->referred, 1);
+    TIDE_CRASH_POINT(block_expected);
 }
 
 struct tide_retire tide_retire_begin(const struct tide_logmap *map)
 {
     uint64_t head = tide_coh_get(map->coh, &map->head->retired);
     uint64_t held = head - tide_coh_get(map->coh, &map->head->reclaimed);
-    return (struct tide_retire){head, map->slots.size - held};
+    return (struct tide_retire){head, map->slots.size - tide_min(held, map->slots.size)};
 }
 
 static struct tide_layout_retire *retire_at(const struct tide_logmap *map, uint64_t counter)
@@ -29,7 +30,8 @@ bool tide_retire_put(const struct tide_logmap *map, struct tide_retire *to,
         return false;
     struct tide_layout_retire *entry = retire_at(map, to->head);
     *entry = (struct tide_layout_retire){slot->offset, slot->keeper};
-    tide_coh_wrote(map->coh, entry, sizeof *entry);
+    tide_coh_wrote(TIDE_COH_COHERENT, entry, sizeof *entry);
+    TIDE_CRASH_POINT(retire_put);
     to->head++;
     to->room--;
     return true;
@@ -39,7 +41,7 @@ void tide_retire_publish(const struct tide_logmap *map, const struct tide_retire
 {
     if (tide_coh_get(map->coh, &map->head->retired) == to->head)
         return;
-    tide_coh_drain(map->coh);
+    tide_coh_drain(TIDE_COH_COHERENT);
     tide_coh_set(map->coh, &map->head->retired, to->head);
 }
 
@@ -48,13 +50,15 @@ uint32_t tide_retire_take(const struct tide_logmap *map, struct tide_layout_reti
 {
     uint64_t from = tide_coh_get(map->coh, &map->head->reclaimed);
     uint64_t held = tide_coh_get(map->coh, &map->head->retired) - from;
-    uint32_t count = (uint32_t)tide_min(held, most);
+    uint32_t count = held <= map->slots.size ? (uint32_t)tide_min(held, most) : 0;
     for (uint32_t i = 0; i < count; i++) {
         const struct tide_layout_retire *entry = retire_at(map, from + i);
-        tide_coh_fresh(map->coh, entry, sizeof *entry);
+        tide_coh_fresh(TIDE_COH_COHERENT, entry, sizeof *entry);
         out[i] = *entry;
     }
+    TIDE_CRASH_POINT(retire_taking);
     if (count > 0)
         tide_coh_set(map->coh, &map->head->reclaimed, from + count);
+    TIDE_CRASH_POINT(retire_taken);
     return count;
 }

@@ -1,9 +1,9 @@
 /* ring.c - see ring.h */
 #include "box/ring.h"
 
-uint32_t tide_ring_most(const struct tide_logmap *map)
+TIDE_INTO uint32_t tide_ring_most(const struct tide_logmap *map)
 {
-    return (uint32_t)tide_min(map->granules.size / 4 * TIDE_LAYOUT_GRANULE, 1 << 30);
+    return map->batch_most;
 }
 
 /* The first granule of a run of `count` that does not cross the ring's end. */
@@ -62,36 +62,61 @@ bool tide_ring_fits(const struct tide_logmap *map, uint32_t number, uint32_t byt
                     &claim);
 }
 
-bool tide_ring_claim(const struct tide_logmap *map, uint32_t number, uint32_t bytes,
-                     enum tide_ring_share share, _Atomic uint64_t *note,
-                     struct tide_ring_claim *claim)
+/* The claim that was tried, said beforehand; false: the word is another one by now. */
+TIDE_INLINE bool ring_win(const struct tide_logmap *map, struct tide_layout_broker *broker,
+                          uint64_t *word, _Atomic uint64_t *note,
+                          const struct tide_ring_claim *claim)
 {
-    struct tide_layout_broker *broker = &map->broker[number];
+    atomic_store_explicit(note, (uint64_t)claim->broker << 32 | (uint32_t)claim->slot,
+                          memory_order_relaxed);
+    return tide_coh_win(map->coh, &broker->claim, word,
+                        (claim->slot + 1) << 32 | (uint32_t)claim->end);
+}
+
+/* When the first try failed, which is told by `lost`: to another producer, or for want of room. */
+TIDE_NOINLINE static bool ring_claim_on(const struct tide_logmap *map, enum tide_ring_share share,
+                                        _Atomic uint64_t *note, struct tide_ring_claim *claim)
+{
+    struct tide_layout_broker *broker = &map->broker[claim->broker];
     struct ring_room room = ring_room(map, share);
-    uint64_t word = tide_coh_get(map->coh, &broker->claim), next = 0;
-    claim->granules = ring_granules(bytes);
-    claim->lost = 0;
+    uint64_t word = tide_coh_get(map->coh, &broker->claim);
     do {
-        while (TIDE_UNLIKELY(!ring_try(map, broker, word, room, claim))) {
+        while (!ring_try(map, broker, word, room, claim)) {
             uint64_t now = tide_coh_get(map->coh, &broker->claim);
             if (now == word)
                 return false;
             word = now;
         }
-        atomic_store_explicit(note, (uint64_t)number << 32 | (uint32_t)claim->slot,
-                              memory_order_relaxed);
-        next = (claim->slot + 1) << 32 | (uint32_t)claim->end;
-    } while (!tide_coh_win(map->coh, &broker->claim, &word, next) && ++claim->lost != 0);
-    claim->broker = number;
-    claim->room = (uint32_t)(claim->granules * TIDE_LAYOUT_GRANULE);
-    claim->payload = map->payload + (number * map->granules.size +
-                                     tide_logmap_at(&map->granules, claim->granule)) *
-                                        TIDE_LAYOUT_GRANULE;
+    } while (!ring_win(map, broker, &word, note, claim) && ++claim->lost != 0);
     return true;
 }
 
-void tide_ring_publish(const struct tide_logmap *map, const struct tide_ring_claim *claim,
-                       const struct tide_ring_batch *batch, uint32_t checksum)
+TIDE_INTO bool tide_ring_claim(const struct tide_logmap *map, uint32_t number, uint32_t bytes,
+                               enum tide_ring_share share, _Atomic uint64_t *note,
+                               struct tide_ring_claim *claim)
+{
+    struct tide_layout_broker *broker = &map->broker[number];
+    struct tide_ring_claim at = {.granules = ring_granules(bytes), .broker = number};
+    uint64_t word = tide_coh_get(map->coh, &broker->claim);
+    bool fits = ring_try(map, broker, word, ring_room(map, share), &at);
+    if (TIDE_UNLIKELY(!fits || !ring_win(map, broker, &word, note, &at))) {
+        struct tide_ring_claim other = at; /* so that `at` stays in registers */
+        other.lost = fits;
+        if (!ring_claim_on(map, share, note, &other))
+            return false;
+        at = other;
+    }
+    TIDE_CRASH_POINT(ring_claimed);
+    at.room = (uint32_t)(at.granules * TIDE_LAYOUT_GRANULE);
+    at.payload =
+        map->payload + (number * map->granules.size + tide_logmap_at(&map->granules, at.granule)) *
+                           TIDE_LAYOUT_GRANULE;
+    *claim = at;
+    return true;
+}
+
+TIDE_INTO void tide_ring_publish(const struct tide_logmap *map, const struct tide_ring_claim *claim,
+                                 const struct tide_ring_batch *batch, uint32_t checksum)
 {
     struct tide_layout_slot *slot = tide_logmap_slot(map, claim->broker, claim->slot);
     slot->index = claim->slot;
@@ -105,10 +130,12 @@ void tide_ring_publish(const struct tide_logmap *map, const struct tide_ring_cla
     slot->end = claim->end;
     slot->size = batch->size;
     slot->checksum = checksum;
-    tide_coh_wrote(map->coh, claim->payload, batch->size);
-    tide_coh_wrote(map->coh, slot, sizeof *slot);
-    tide_coh_drain(map->coh);
+    tide_coh_wrote(TIDE_COH_COHERENT, claim->payload, batch->size);
+    tide_coh_wrote(TIDE_COH_COHERENT, slot, sizeof *slot);
+    tide_coh_drain(TIDE_COH_COHERENT);
+    TIDE_CRASH_POINT(ring_written);
     tide_coh_set(map->coh, &slot->publish, claim->slot);
+    TIDE_CRASH_POINT(ring_published);
 }
 
 struct tide_ring_head tide_ring_head(const struct tide_logmap *map, uint32_t number)

@@ -70,8 +70,18 @@ TIDE_INLINE struct tide_layout_slot *tide_ring_see(const struct tide_logmap *map
                                                    uint64_t index)
 {
     struct tide_layout_slot *slot = tide_logmap_slot(map, broker, index);
-    tide_coh_fresh(map->coh, slot, sizeof *slot);
+    tide_coh_fresh(TIDE_COH_COHERENT, slot, sizeof *slot);
     return tide_coh_get(map->coh, &slot->publish) == index ? slot : NULL;
+}
+
+/* A copy of the slot; false while it is not published. */
+TIDE_INLINE bool tide_ring_copy(const struct tide_logmap *map, uint32_t broker, uint64_t index,
+                                struct tide_layout_slot *out)
+{
+    const struct tide_layout_slot *slot = tide_ring_see(map, broker, index);
+    if (slot != NULL)
+        tide_layout_words(out, slot, sizeof *out);
+    return slot != NULL;
 }
 
 #endif

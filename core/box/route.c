@@ -113,6 +113,23 @@ static void *route_take_cached(struct tide_cache *cache, enum tide_kind kind, un
     }
 }
 
+/* A block off the thread's shelf. Of aligned Mid some come from the pages at once; of Large
+ * only the pages know which are zero. */
+static void *route_take_shelved(struct tide_cache *cache, enum tide_kind kind, unsigned cls)
+{
+    struct tide_pages *pages = cache->pages;
+    void *block = tide_shelf_take(cache->shelf, kind, cls);
+    cache->shelf->missed = cache->shelf->missed || block == NULL;
+    if (block != NULL || kind == TIDE_KIND_LARGE)
+        return block;
+    tide_lock_take(&pages->lock);
+    if (pages->bin[kind][cls].head == NULL)
+        tide_remote_drain(pages);
+    tide_shelf_fill(cache->shelf, pages, kind, cls);
+    tide_lock_drop(&pages->lock);
+    return tide_shelf_take(cache->shelf, kind, cls);
+}
+
 static void *route_take_visit(const struct route_visit *visit, struct tide_pages *pages,
                               enum tide_kind kind, unsigned cls, bool *zeroed)
 {
@@ -123,7 +140,7 @@ static void *route_take_visit(const struct route_visit *visit, struct tide_pages
     if (pages == NULL && visit->cache != NULL) {
         if (kind <= TIDE_KIND_MID)
             return route_take_cached(visit->cache, kind, cls);
-        void *block = tide_shelf_take(&visit->cache->shelf, kind, cls);
+        void *block = route_take_shelved(visit->cache, kind, cls);
         if (block != NULL)
             return block;
     }
@@ -159,6 +176,27 @@ static void *route_take_mapping(struct tide_pages *pages, size_t size, size_t al
     return block;
 }
 
+/* What is at hand on the thread's shelf, without a visit of the slow path. The thread is busy
+ * meanwhile, as on the fast path. NULL: not that simple. */
+TIDE_INLINE void *route_take_fast(enum tide_kind kind, unsigned cls)
+{
+    struct tide_cache *cache = tide_self;
+    if (TIDE_UNLIKELY(cache->shelf == NULL))
+        return NULL;
+    tide_self_set(&tide_cache_busy);
+    void *block = tide_shelf_take(cache->shelf, kind, cls);
+    tide_self_set(cache);
+    return block;
+}
+
+/* A size above TIDE_MID_TOP that the shelf has a class for. */
+TIDE_INLINE void *route_take_large_fast(size_t size)
+{
+    if (TIDE_UNLIKELY(size > TIDE_SHELF_LARGEST))
+        return NULL;
+    return route_take_fast(TIDE_KIND_LARGE, tide_sizeclass_eighth(size, TIDE_LARGE_SHIFT));
+}
+
 void *tide_route_take_large(struct tide_pages *pages, size_t size, size_t align, bool *zeroed)
 {
     bool unknown;
@@ -168,23 +206,63 @@ void *tide_route_take_large(struct tide_pages *pages, size_t size, size_t align,
         errno = ENOMEM;
         return NULL;
     }
-    bool run = size <= tide_large_run_max();
+    bool run = tide_large_is_run(size);
     int cls = run ? tide_sizeclass_aligned(TIDE_KIND_LARGE, size, align) : -1;
     void *block = NULL;
-    if (cls >= 0)
+    *zeroed = false;
+    if (cls >= 0 && pages == NULL) /* malloc has looked; others come here first */
+        block = route_take_fast(TIDE_KIND_LARGE, (unsigned)cls);
+    if (block == NULL && cls >= 0)
         block = tide_route_take(pages, TIDE_KIND_LARGE, (unsigned)cls, zeroed);
     /* Near the end of the address space a mapping may fit where a segment does not. */
     return block != NULL ? block : route_take_mapping(pages, size, align, zeroed);
 }
 
-void *tide_route_take_aligned(struct tide_pages *pages, size_t size, size_t align)
+void *tide_route_take_growing(size_t size)
 {
-    tide_life_start(); /* for tiny_max */
+    enum { LITTLE = 64 << 10 };
+    void *block = NULL;
+    if (size > LITTLE && size <= PTRDIFF_MAX) {
+        struct route_visit visit = route_enter(tide_self);
+        if (visit.cache != NULL)
+            block = tide_large_map_roomy(size, visit.cache->owner);
+        route_leave(&visit);
+    }
+    return block != NULL ? block : tide_route_malloc(size);
+}
+
+TIDE_NOINLINE static void *route_take_aligned_rest(struct tide_pages *pages, size_t size,
+                                                   size_t align)
+{
+    if (TIDE_UNLIKELY(tide_self->shelf == NULL))
+        tide_life_start(); /* for tiny_max */
     enum tide_kind kind = size <= tide_sizeclass.tiny_max ? TIDE_KIND_TINY : TIDE_KIND_MIDAL;
     int cls = size <= TIDE_MID_TOP ? tide_sizeclass_aligned(kind, size, align) : -1;
-    if (cls >= 0)
-        return tide_route_take(pages, kind, (unsigned)cls, NULL);
-    return tide_route_take_large(pages, size, align, NULL);
+    if (cls < 0)
+        return tide_route_take_large(pages, size, align, NULL);
+    if (pages == NULL && kind == TIDE_KIND_TINY) {
+        size_t stride = tide_sizeclass_stride(kind, (unsigned)cls);
+        if (stride <= tide_sizeclass.tiny_max)
+            return tide_route_malloc(stride); /* blocks of Tiny are aligned to what divides them */
+    }
+    return tide_route_take(pages, kind, (unsigned)cls, NULL);
+}
+
+/* Sizes of Mid, rounded up to the alignment, have classes that are multiples of it: steps of an
+ * eighth. NULL: not that simple. */
+TIDE_INLINE void *route_take_midal_fast(size_t size, size_t align)
+{
+    size_t least = tide_align_up(size, align);
+    if (size <= tide_sizeclass.tiny_max || size > TIDE_MID_TOP || least > TIDE_MID_TOP ||
+        least <= (size_t)1 << TIDE_MIDAL_SHIFT)
+        return NULL;
+    return route_take_fast(TIDE_KIND_MIDAL, 1 + tide_sizeclass_eighth(least, TIDE_MIDAL_SHIFT));
+}
+
+void *tide_route_take_aligned(struct tide_pages *pages, size_t size, size_t align)
+{
+    void *fast = pages == NULL ? route_take_midal_fast(size, align) : NULL;
+    return fast != NULL ? fast : route_take_aligned_rest(pages, size, align);
 }
 
 /* Mid is far and its words are in the shadow table: malloc and free from the deep
@@ -212,9 +290,9 @@ static void *route_malloc_far(struct tide_cache *cache, size_t size)
     return taken;
 }
 
-TIDE_NOINLINE void *tide_route_malloc_slow(size_t size, struct tide_cache *cache, void *odd)
+/* Whatever no shelf has. */
+TIDE_NOINLINE static void *route_malloc_rest(size_t size, struct tide_cache *cache, void *odd)
 {
-    tide_self_set(cache); /* the fast path may have left it busy */
     if (cache->deep != NULL && size > tide_sizeclass.tiny_max && size <= TIDE_MID_TOP) {
         void *block = route_malloc_far(cache, size);
         if (block != NULL)
@@ -229,13 +307,20 @@ TIDE_NOINLINE void *tide_route_malloc_slow(size_t size, struct tide_cache *cache
     unsigned slot = tide_sizeclass_slot(size);
     if (odd != NULL) {
         struct tide_magazine *magazine = &cache->slot[slot];
-        if (TIDE_LIKELY(!route_is_odd(magazine, odd))) { /* a fresh one */
+        if (TIDE_LIKELY(!route_is_odd(magazine, odd))) { /* overwritten, but in no hands */
             tide_mid_store((char *)odd - 8, magazine->checked ^ (uintptr_t)odd);
             return odd;
         }
         route_set_aside(odd);
     }
     return tide_route_take(NULL, tide_slot_kind(slot), tide_slot_class(slot), NULL);
+}
+
+TIDE_NOINLINE void *tide_route_malloc_slow(size_t size, struct tide_cache *cache, void *odd)
+{
+    tide_self_set(cache); /* the fast path may have left it busy */
+    void *block = size > TIDE_MID_TOP ? route_take_large_fast(size) : NULL;
+    return TIDE_LIKELY(block != NULL) ? block : route_malloc_rest(size, cache, odd);
 }
 
 /* What one look at page and word tells of a block. */
@@ -249,7 +334,7 @@ struct route_glance {
 
 /* What the fast path of free asks of page and word, for whatever owner: true when p is a
  * live block of Tiny or Mid. False: not that simple. */
-static bool route_glance(const void *p, struct route_glance *seen)
+TIDE_INLINE bool route_glance(const void *p, struct route_glance *seen)
 {
     size_t offset;
     struct tide_page *page = tide_arena_page((uintptr_t)p, &offset);
@@ -261,12 +346,14 @@ static bool route_glance(const void *p, struct route_glance *seen)
         offset * page->recip >= page->recip)
         return false;
     bool mid = page->kind == TIDE_KIND_MID;
+    uint64_t pick = -(uint64_t)mid; /* no branch: the tiers come in any order */
+    uint64_t word = (tide_key_word(owner, page->cls) & pick) | (tide_key.mark & ~pick);
     *seen = (struct route_glance){
         .page = page,
         .owner = owner,
         .mid = mid,
-        .at = (char *)p + (mid ? -8 : 8),
-        .word = mid ? tide_key_word(owner, page->cls) ^ (uintptr_t)p : tide_key_mark(p),
+        .at = (char *)p + 8 - 16 * mid,
+        .word = word ^ (uintptr_t)p,
     };
     return (tide_mid_load(seen->at) == seen->word) == mid;
 }
@@ -283,6 +370,28 @@ static void route_push(struct tide_cache *cache, const struct tide_page *page, v
     TIDE_RELAXED_SET(&magazine->top, magazine->top + 1);
 }
 
+/* To the thread's shelf, from which older blocks may have to go. False: this one has to. */
+static bool route_shelve(struct tide_cache *cache, const struct tide_page *page, void *p)
+{
+    unsigned index = (unsigned)tide_page_index(page, (uintptr_t)p);
+    if (page->stride > TIDE_SHELF_LARGEST || tide_shelf_bits(page) == NULL)
+        return false;
+    if (tide_shelf_put(cache->shelf, page, index, p))
+        return true;
+    tide_lock_take(&cache->pages->lock);
+    tide_shelf_relieve(cache->shelf, cache->pages, page);
+    tide_lock_drop(&cache->pages->lock);
+    tide_magazine_sweep(cache);
+    return tide_shelf_put(cache->shelf, page, index, p);
+}
+
+static void route_send(struct tide_cache *cache, const struct tide_block *block, void *p)
+{
+    if (block->kind == TIDE_KIND_TINY)
+        tide_tiny_set_coming(p);
+    tide_remote_put(cache->outbox, block->page, p);
+}
+
 /* A live block: to the own magazine, to another heap, or to its page at once. */
 static void route_free_live(const struct route_visit *visit, const struct tide_block *block,
                             void *p)
@@ -294,10 +403,9 @@ static void route_free_live(const struct route_visit *visit, const struct tide_b
         return;
     }
     if (!cached) {
-        void *home = own ? tide_shelf_put(&visit->cache->shelf, block->page, p) : p;
-        if (home != NULL)
-            tide_remote_give(block->owner, home);
-        if (home != NULL && own)
+        if (!own || !route_shelve(visit->cache, block->page, p))
+            tide_remote_give(block->owner, p);
+        if (own && block->page->stride > TIDE_SHELF_LARGEST)
             tide_magazine_sweep(visit->cache);
         return;
     }
@@ -308,7 +416,7 @@ static void route_free_live(const struct route_visit *visit, const struct tide_b
     if (own)
         route_push(visit->cache, block->page, p);
     else if (visit->cache != NULL)
-        tide_remote_put(visit->cache->outbox, block->page, p);
+        route_send(visit->cache, block, p);
     else
         tide_remote_give(block->owner, p);
 }
@@ -347,30 +455,66 @@ static bool route_free_far(struct tide_cache *cache, void *p)
 }
 
 /* A live block of another heap goes into the batch for its owner. False: not that simple.
- * The thread is busy while it writes to its outbox. */
-static bool route_free_remote(struct tide_cache *cache, void *p)
+ * The thread is busy while it writes to its outbox. The word of Mid says that the block is on
+ * its way; of Tiny, the first word does, and the second one is the mark. */
+TIDE_INLINE bool route_free_remote(struct tide_cache *cache, void *p)
 {
     struct route_glance seen;
     if (cache->outbox == NULL || !route_glance(p, &seen) || seen.owner == cache->owner)
         return false;
     tide_self_set(&tide_cache_busy);
     struct tide_batch *batch = tide_remote_room(cache->outbox, seen.owner, seen.page->stride);
-    if (batch != NULL) {
-        tide_mid_store(seen.at, seen.mid ? seen.word ^ tide_key.remote : seen.word);
+    if (TIDE_LIKELY(batch != NULL)) {
+        tide_mid_store(seen.at, seen.word);
+        tide_mid_store((char *)p - 8 * seen.mid, seen.word ^ tide_key.remote);
         tide_remote_append(batch, seen.page->stride, p);
     }
     tide_self_set(cache);
     return batch != NULL;
 }
 
-TIDE_NOINLINE void tide_route_free_slow(void *p, struct tide_cache *cache, const char *call)
+/* A live, own block of aligned Mid or of Large goes on the thread's shelf, if there is room.
+ * False: not that simple. */
+TIDE_INLINE bool route_free_shelf(struct tide_cache *cache, void *p)
+{
+    const struct tide_window *window = &tide_windows[TIDE_KIND_MIDAL];
+    if (!tide_window_holds(window, (uintptr_t)p))
+        window = &tide_windows[TIDE_KIND_LARGE];
+    if (!tide_window_holds(window, (uintptr_t)p))
+        return false;
+    uintptr_t at = (uintptr_t)p - window->base, segment = at >> window->shift;
+    struct tide_page *page = &window->pages[segment];
+    if (atomic_load_explicit(&page->owner, memory_order_relaxed) != cache->owner)
+        return false;
+    /* The high half of the product is the index; the low one is small at a block's start. */
+    uint64_t offset = at & (((uint64_t)1 << window->shift) - 1);
+    unsigned index = (unsigned)tide_cpu_mulhi(offset, page->recip);
+    if (offset * page->recip >= page->recip || index >= page->blocks)
+        return false;
+    /* Out of the page, and not on a shelf. Such pages have their bitmap in the descriptor. */
+    const _Atomic uint64_t *shelved = window->bits + segment * window->words;
+    uint64_t out = atomic_load_explicit(&page->bits[index / 64], memory_order_relaxed);
+    uint64_t here = atomic_load_explicit(&shelved[index / 64], memory_order_relaxed);
+    if (((out & ~here) >> index % 64 & 1) == 0)
+        return false;
+    tide_self_set(&tide_cache_busy);
+    bool done = tide_shelf_put_at(cache->shelf, page, shelved, index, p);
+    tide_self_set(cache);
+    return done;
+}
+
+/* The same out of line. */
+TIDE_NOINLINE static bool route_free_remote_too(struct tide_cache *cache, void *p)
+{
+    return route_free_remote(cache, p);
+}
+
+TIDE_NOINLINE static void route_free_judged(void *p, struct tide_cache *cache, const char *call)
 {
     struct tide_block block;
     if (p == NULL)
         return;
-    if (cache->deep != NULL && route_free_far(cache, p))
-        return;
-    if (route_free_remote(cache, p))
+    if (cache->deep != NULL && (route_free_far(cache, p) || route_free_remote_too(cache, p)))
         return;
     struct route_visit visit = route_enter(cache);
     bool live = tide_judge(p, &block);
@@ -379,6 +523,21 @@ TIDE_NOINLINE void tide_route_free_slow(void *p, struct tide_cache *cache, const
     route_leave(&visit);
     if (TIDE_UNLIKELY(!live)) /* outside: a handler of SIGABRT may allocate */
         route_report(&block, p, call);
+}
+
+/* Whatever does not go on the shelf. */
+TIDE_NOINLINE static void route_free_rest(void *p, struct tide_cache *cache, const char *call)
+{
+    /* Where Mid is far, own blocks come this way, too, and are the first to be looked for. */
+    if (cache->deep != NULL || !route_free_remote(cache, p))
+        route_free_judged(p, cache, call);
+}
+
+TIDE_NOINLINE void tide_route_free_slow(void *p, struct tide_cache *cache, const char *call)
+{
+    bool in_arena = (uintptr_t)p - cache->arena_base < cache->arena_size;
+    if (in_arena || !route_free_shelf(cache, p))
+        route_free_rest(p, cache, call);
 }
 
 TIDE_NOINLINE void tide_route_free_full(void *p, struct tide_cache *cache)

@@ -35,6 +35,9 @@ void *tide_route_take(struct tide_pages *pages, enum tide_kind kind, unsigned cl
 /* A block of Large of at least size bytes; the same pages and zeroed. */
 void *tide_route_take_large(struct tide_pages *pages, size_t size, size_t align, bool *zeroed);
 
+/* For a block of Large that grows: one that has room to go on where it is, if there is one. */
+void *tide_route_take_growing(size_t size);
+
 /* A block whose address is a multiple of align, a power of two above 16. */
 void *tide_route_take_aligned(struct tide_pages *pages, size_t size, size_t align);
 
@@ -60,8 +63,7 @@ TIDE_INLINE void *tide_route_malloc(size_t size)
     TIDE_RELAXED_SET(&magazine->top, top - 1);
     tide_self_set(cache);
     /* Not free, as it should be: it was handed out already, since an old header was written
-     * back and freed; or written to after it was freed, and may be there twice (Tiny); or it
-     * is a fresh one (Mid). */
+     * back and freed; or written to after it was freed, and may be there twice (Tiny). */
     uint64_t word = magazine->freed ^ (uintptr_t)block;
     ptrdiff_t at = magazine->at;
     if (TIDE_UNLIKELY(tide_mid_load(block + at) != word))

@@ -12,13 +12,13 @@
 static const struct segment_shape {
     uint8_t shift;
     uint8_t lead;   /* bytes at the front of a window that are before any block */
-    uint16_t words; /* words of the largest bitmap, when it is not in the descriptor */
+    uint16_t words; /* of a bitmap outside the descriptor: Tiny's if large; who is on a shelf */
     uint16_t step;  /* segments committed at once, at first */
 } segment_shape[TIDE_KINDS] = {
     [TIDE_KIND_TINY] = {TIDE_SHIFT_SMALL, 0, 512, 4},
     [TIDE_KIND_MID] = {TIDE_SHIFT_SMALL, 16, 0, 2},
-    [TIDE_KIND_MIDAL] = {TIDE_SHIFT_SMALL, 0, 0, 2},
-    [TIDE_KIND_LARGE] = {TIDE_SHIFT_LARGE, 0, 0, 1},
+    [TIDE_KIND_MIDAL] = {TIDE_SHIFT_SMALL, 0, 8, 2},
+    [TIDE_KIND_LARGE] = {TIDE_SHIFT_LARGE, 0, 2, 1},
 };
 
 /* The free segments of one kind. Dirty ones are kept in the order in which they
@@ -32,13 +32,14 @@ struct segment_pool {
 } __attribute__((aligned(2 * TIDE_LINE)));
 
 static struct segment_pool segment_pool[TIDE_KINDS];
-static struct tide_source segment_mid = {.ops = &tide_source_near, .node = -1};
-static bool segment_shadow_on, segment_fail;
-static size_t segment_cap = SIZE_MAX, segment_far_used; /* under segment_window_lock */
+static struct tide_source segment_mid TIDE_START_DATA = {.ops = &tide_source_near, .node = -1};
+static bool segment_shadow_on TIDE_START_DATA, segment_fail TIDE_START_DATA;
+static size_t segment_cap TIDE_START_DATA = SIZE_MAX;
+static size_t segment_far_used;              /* under segment_window_lock, as segment_cap */
 static size_t segment_granule;               /* what the memory of Mid asks of addresses */
 static struct tide_lock segment_window_lock; /* the arena, and the slots of further windows */
 
-void tide_segment_start(const struct tide_source *mid, bool shadow)
+TIDE_START_CODE void tide_segment_start(const struct tide_source *mid, bool shadow)
 {
     tide_source_copy(&segment_mid, mid);
     segment_shadow_on = shadow;
@@ -433,10 +434,17 @@ static bool segment_is_far(const struct tide_page *page)
     return tide_page_base(page) - window->base < TIDE_RELAXED_GET(&window->far);
 }
 
-/* Takes one off the free lists; NULL when they are empty. */
-static struct tide_page *segment_again(struct segment_pool *pool)
+/* Takes one off the free lists; NULL when they are empty. Of those that came back lately it is
+ * one that had blocks of this stride: they lie in the same places, and touch no page of memory
+ * that was not touched before. */
+static struct tide_page *segment_again(struct segment_pool *pool, uint32_t stride)
 {
-    struct tide_page *page = pool->dirty;
+    enum { LOOKS = 16 };
+    struct tide_page *page = pool->dirty, *alike = page;
+    for (int i = 0; i < LOOKS && alike != NULL && alike->stride != stride; i++)
+        alike = alike->next;
+    if (alike != NULL && alike->stride == stride)
+        page = alike;
     if (page != NULL) {
         segment_unlink_dirty(pool, page);
         return page;
@@ -488,11 +496,11 @@ static void segment_count_mid(const struct tide_page *page, bool taken)
         TIDE_STAT_ADD(mid_spills, 1);
 }
 
-struct tide_page *tide_segment_take(enum tide_kind kind)
+struct tide_page *tide_segment_take(enum tide_kind kind, uint32_t stride)
 {
     struct segment_pool *pool = &segment_pool[kind];
     tide_lock_take(&pool->lock);
-    struct tide_page *page = segment_again(pool);
+    struct tide_page *page = segment_again(pool, stride);
     if (page == NULL)
         page = segment_fresh(pool, kind);
     tide_lock_drop(&pool->lock);
@@ -507,25 +515,6 @@ struct tide_page *tide_segment_take(enum tide_kind kind)
     tide_stat_use((size_t)1 << segment_shape[kind].shift);
     segment_count_mid(page, true);
     return page;
-}
-
-/* In a file's or a device's part of a window of Mid? */
-static bool segment_is_shared(uintptr_t base)
-{
-    const struct tide_window *window = tide_pagemap_find(base + TIDE_LINE);
-    return segment_mid.shared && window != NULL && segment_is_mid(window->kind) &&
-           base - window->base < TIDE_RELAXED_GET(&window->far);
-}
-
-int tide_segment_decommit(uintptr_t base, size_t size)
-{
-    /* What others may have is not given back: it would keep what it holds. */
-    int ret = segment_is_shared(base) ? -EOPNOTSUPP : tide_vmem_decommit((void *)base, size);
-    if (ret == 0) {
-        TIDE_STAT_ADD(decommits, 1);
-        TIDE_STAT_ADD(decommit_bytes, size);
-    }
-    return ret;
 }
 
 /* Gives the memory of a free segment back. What cannot be given back (it is locked) stays,

@@ -43,13 +43,15 @@ TIDE_INLINE bool tide_segment_shadow(void)
 }
 
 /* Bytes that may stay resident while free: max(retain, 5 % of the peak); up to twice `retain`
- * where memory that went back is needed again. */
+ * where memory that went back is needed again, three times in a small process; and beside that
+ * what large puts aside, of mappings that come and go. */
+extern _Atomic size_t tide_segment_aside;
 void tide_segment_set_retain(size_t bytes);
 size_t tide_segment_retain_limit(void);
 
-/* A segment, its descriptor blank but for kind, window and zeroed; NULL when there
- * is no memory. The taker sets owner. */
-struct tide_page *tide_segment_take(enum tide_kind kind);
+/* A segment, its descriptor blank but for kind, window, zeroed and what it was before; NULL when
+ * there is no memory. The taker sets owner. Rather one that had blocks of this stride. */
+struct tide_page *tide_segment_take(enum tide_kind kind, uint32_t stride);
 
 /* Takes it back; page->dirty bytes of it count as resident. Above the budget the
  * segments that were free for the longest time are decommitted. */

@@ -20,7 +20,8 @@ static uint64_t seq_pass(const struct tide_logmap *map, uint32_t broker, uint64_
         if ((slot = tide_ring_see(map, broker, from + looked)) == NULL)
             break;
         if (slot->flags & TIDE_LAYOUT_PAD) {
-            seq_drop(map, broker, from + looked);
+            if ((slot->flags & TIDE_LAYOUT_KEPT) == 0)
+                seq_drop(map, broker, from + looked);
             continue;
         }
         seen[batches++] = slot;
@@ -29,6 +30,7 @@ static uint64_t seq_pass(const struct tide_logmap *map, uint32_t broker, uint64_
     if (batches == 0)
         return looked;
     struct tide_order_place at = tide_order_take(map, batches, messages);
+    TIDE_CRASH_POINT(seq_taken);
     for (uint64_t i = 0; i < batches; i++) {
         uint32_t count = seen[i]->count;
         tide_order_fill(map, at, broker, seen[i]);
@@ -49,7 +51,8 @@ static uint64_t seq_submit(const struct tide_logmap *map, uint32_t broker, uint6
         enum tide_session_verdict verdict = TIDE_SESSION_REFUSED;
         if ((slot->flags & TIDE_LAYOUT_PAD) == 0)
             verdict = tide_session_submit(map, broker, slot, &at);
-        if (verdict == TIDE_SESSION_LATE || verdict == TIDE_SESSION_REFUSED)
+        if ((verdict == TIDE_SESSION_LATE || verdict == TIDE_SESSION_REFUSED) &&
+            (slot->flags & TIDE_LAYOUT_KEPT) == 0)
             seq_drop(map, broker, from + looked);
     }
     return looked;
@@ -65,8 +68,10 @@ uint64_t tide_seq_step(const struct tide_logmap *map, uint32_t number, uint64_t 
     uint64_t from = tide_coh_get(map->coh, &broker->scanned);
     uint64_t looked =
         map->level == 4 ? seq_submit(map, number, from, most) : seq_pass(map, number, from, most);
+    TIDE_CRASH_POINT(seq_looked);
     if (looked > 0)
         tide_coh_set(map->coh, &broker->scanned, from + looked);
+    TIDE_CRASH_POINT(seq_scanned);
     tide_coh_set(map->coh, &broker->scanner, 0);
     return looked;
 }

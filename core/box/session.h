@@ -1,12 +1,12 @@
 /*
  * session.h - order level 4: each client's batches once, and in the client's order.
  *
- * owns:      the session table, holds and links
+ * owns:      the session table but its doors, holds
  * threads:   any; one at a time gives places to the batches of one client
  * invariant: batches below session.expected have places, in order; a held batch has a number
  *            in (expected, expected + window); whoever finds the door taken hands its slot
  *            over and leaves: the holder gives it a place, or drops it, before it leaves
- * uses:      order, trim
+ * uses:      door, order, trim
  * used by:   broker, seq, logapi
  * not here:  numbering (broker)
  * test:      tests/test_session.c
@@ -20,6 +20,7 @@
 #ifndef TIDE_BOX_SESSION_H
 #define TIDE_BOX_SESSION_H
 
+#include "box/door.h"
 #include "box/trim.h"
 
 enum tide_session_verdict {
@@ -34,6 +35,28 @@ enum tide_session_verdict {
 enum tide_session_verdict tide_session_submit(const struct tide_logmap *map, uint32_t broker,
                                               const struct tide_layout_slot *slot,
                                               struct tide_order_place *at);
+
+/* A door that stays with a handle between its batches (see door): of the producer's entry with
+ * this number. Returns the word for `kept` below, or 0: it stays with nobody. */
+uint64_t tide_session_keep(const struct tide_logmap *map, uint32_t client, uint32_t producer);
+void tide_session_part(const struct tide_logmap *map, uint32_t client, uint64_t *kept);
+
+/* As tide_session_submit in two steps: the door first, for who is about to publish a slot of its
+ * own. False: somebody has it, or there is none (the mutex form). `kept`: not 0, if it stays with
+ * the handle; becomes 0 when it does not any more. */
+TIDE_INLINE bool tide_session_try(const struct tide_logmap *map, uint32_t client, uint64_t *kept)
+{
+    if (TIDE_LIKELY(*kept != 0)) {
+        if (tide_door_come(map, client, *kept))
+            return true;
+        tide_session_part(map, client, kept);
+    }
+    return !map->mutex && client < map->sessions && tide_door_try(map, client);
+}
+enum tide_session_verdict tide_session_submit_in(const struct tide_logmap *map, uint32_t client,
+                                                 uint64_t kept, uint32_t broker,
+                                                 const struct tide_layout_slot *slot,
+                                                 struct tide_order_place *at);
 
 /* Opens a client's session anew: what was held is dropped, earlier epochs are refused.
  * *expected is the number of its next batch. Returns the new epoch, or 0: try again. */
@@ -55,6 +78,41 @@ uint64_t tide_session_ahead(const struct tide_logmap *map);
  * them.) */
 enum tide_ring_share tide_session_share(const struct tide_logmap *map, uint32_t client,
                                         uint64_t number, bool follows);
+
+/* Ends the session of a client of which a process ended, or was expelled: what waits for batches
+ * before it is dropped. Nobody else is at work on the log. */
+void tide_session_fence(const struct tide_logmap *map, uint32_t client);
+
+/* The same while others are at work, if batches wait for this one of that epoch all the same.
+ * False: they do not, or somebody gives places just now. */
+bool tide_session_expire(const struct tide_logmap *map, uint32_t client, uint32_t epoch,
+                         uint64_t expected);
+
+/* Batches wait for one before them. */
+TIDE_INLINE bool tide_session_waits(const struct tide_logmap *map, uint32_t client)
+{
+    const struct tide_layout_session *session = &map->session[client];
+    return atomic_load_explicit(&session->held, memory_order_relaxed) != 0 &&
+           atomic_load_explicit(&session->state, memory_order_relaxed) == TIDE_LAYOUT_ACTIVE;
+}
+
+/* Batches of this epoch are taken. */
+TIDE_INLINE bool tide_session_is_current(const struct tide_logmap *map, uint32_t client,
+                                         uint32_t epoch)
+{
+    const struct tide_layout_session *session = &map->session[client];
+    return (uint32_t)tide_coh_get(map->coh, &session->epoch) == epoch &&
+           tide_coh_get(map->coh, &session->state) == TIDE_LAYOUT_ACTIVE;
+}
+
+/* It is this batch's turn, and nothing waits for it: the common case, looked at without a call. */
+TIDE_INLINE bool tide_session_is_next(const struct tide_logmap *map, uint32_t client,
+                                      uint64_t number)
+{
+    const struct tide_layout_session *session = &map->session[client];
+    return client < map->sessions && tide_coh_get(map->coh, &session->expected) == number &&
+           tide_coh_get(map->coh, &session->held) == 0;
+}
 
 /* Its epoch; 0: it was never open. */
 uint32_t tide_session_epoch(const struct tide_logmap *map, uint32_t client);

@@ -1,77 +1,99 @@
 /* shelf.c - see shelf.h */
 #include "box/shelf.h"
 
-/* The places of a class, or NULL for a kind that has magazines. */
-static void *const *shelf_row(const struct tide_shelf *shelf, enum tide_kind kind, unsigned cls)
+enum { SHELF_FULL_SHARES = 4 }; /* threads that have a whole budget each */
+
+static _Atomic int shelf_users;
+
+void tide_shelf_users(int change)
 {
-    if (kind == TIDE_KIND_MIDAL)
-        return shelf->block[cls];
-    return kind == TIDE_KIND_LARGE ? shelf->block[TIDE_MIDAL_ALL + cls] : NULL;
+    atomic_fetch_add_explicit(&shelf_users, change, memory_order_relaxed);
 }
 
-void *tide_shelf_take(struct tide_shelf *shelf, enum tide_kind kind, unsigned cls)
+static size_t shelf_share(void)
 {
-    void **row = (void **)shelf_row(shelf, kind, cls);
-    if (row == NULL || row[0] == NULL)
-        return NULL;
-    unsigned last = 0;
-    while (last + 1 < TIDE_SHELF && row[last + 1] != NULL)
-        last++;
-    void *block = row[last];
-    TIDE_RELAXED_SET(&row[last], NULL);
-    shelf->bytes -= tide_sizeclass_stride(kind, cls);
-    return block;
+    int users = atomic_load_explicit(&shelf_users, memory_order_relaxed);
+    size_t bytes = TIDE_SHELF_BYTES;
+    return users > SHELF_FULL_SHARES ? bytes / (unsigned)users * SHELF_FULL_SHARES : bytes;
 }
 
-void *tide_shelf_put(struct tide_shelf *shelf, const struct tide_page *page, void *block)
+void tide_shelf_birth(struct tide_shelf *shelf)
 {
-    void **row = (void **)shelf_row(shelf, (enum tide_kind)page->kind, page->cls);
-    void *home = NULL;
-    unsigned free = 0;
-    if (row == NULL || page->stride > TIDE_SHELF_LARGEST)
-        return block;
-    while (free < TIDE_SHELF && row[free] != NULL)
-        free++;
-    if (free == TIDE_SHELF) {
-        free = shelf->turn++ % TIDE_SHELF;
-        home = row[free];
-    } else if (shelf->bytes + page->stride > TIDE_SHELF_BYTES) {
-        return block;
-    } else {
-        shelf->bytes += page->stride;
+    shelf->room = TIDE_SHELF_FIRST;
+    for (unsigned i = 0; i < TIDE_SHELF_CLASSES; i++) {
+        bool large = i >= TIDE_MIDAL_ALL;
+        struct tide_shelf_row *row = &shelf->row[i];
+        row->stride = large ? tide_sizeclass_stride(TIDE_KIND_LARGE, i - TIDE_MIDAL_ALL)
+                            : tide_sizeclass_stride(TIDE_KIND_MIDAL, i);
+        row->most = large ? TIDE_SHELF_LARGE : TIDE_SHELF_MIDAL;
+        if (row->stride > TIDE_SHELF_LARGEST)
+            row->most = 0;
     }
-    TIDE_RELAXED_SET(&row[free], block);
-    return home;
-}
-
-bool tide_shelf_holds(const struct tide_shelf *shelf, const struct tide_page *page,
-                      const void *block)
-{
-    void *const *row = shelf_row(shelf, (enum tide_kind)page->kind, page->cls);
-    bool found = false;
-    for (unsigned i = 0; row != NULL && i < TIDE_SHELF; i++)
-        found = found || TIDE_RELAXED_GET(&row[i]) == block;
-    return found;
 }
 
 unsigned tide_shelf_count(const struct tide_shelf *shelf, enum tide_kind kind, unsigned cls)
 {
-    void *const *row = shelf_row(shelf, kind, cls);
-    unsigned count = 0;
-    for (unsigned i = 0; row != NULL && i < TIDE_SHELF; i++)
-        count += TIDE_RELAXED_GET(&row[i]) != NULL;
-    return count;
+    return shelf != NULL ? TIDE_RELAXED_GET(&shelf->row[tide_shelf_index(kind, cls)].count) : 0;
+}
+
+/* The `count` oldest blocks of a row go home. Lock held. */
+static void shelf_give(struct tide_shelf *shelf, struct tide_pages *pages, unsigned index,
+                       unsigned count)
+{
+    bool large = index >= TIDE_MIDAL_ALL;
+    struct tide_shelf_row *row = &shelf->row[index];
+    struct tide_shelf_place *place =
+        large ? shelf->large[index - (unsigned)TIDE_MIDAL_ALL] : shelf->midal[index];
+    unsigned left = row->count - count;
+    void *home[TIDE_SHELF_MIDAL];
+    for (unsigned i = 0; i < count; i++) {
+        home[i] = place[i].block;
+        tide_shelf_turn(place[i].bit);
+    }
+    memmove(place, place + count, left * sizeof *place);
+    TIDE_RELAXED_SET(&row->count, (uint8_t)left);
+    shelf->bytes -= (uint64_t)count * row->stride;
+    tide_page_flush(pages, home, count, "free");
+}
+
+void tide_shelf_relieve(struct tide_shelf *shelf, struct tide_pages *pages,
+                        const struct tide_page *page)
+{
+    unsigned index = tide_shelf_index((enum tide_kind)page->kind, page->cls);
+    struct tide_shelf_row *row = &shelf->row[index];
+    size_t room = shelf->missed ? 2 * shelf->room : shelf->room / 2;
+    shelf->room = tide_min(tide_max(room, TIDE_SHELF_FIRST), tide_max(shelf_share(), row->stride));
+    shelf->missed = false;
+    if (row->count == row->most)
+        shelf_give(shelf, pages, index, row->most / 2);
+    while (shelf->bytes + row->stride > shelf->room) {
+        unsigned next = shelf->turn++ % TIDE_SHELF_CLASSES;
+        if (shelf->row[next].count > 0)
+            shelf_give(shelf, pages, next, (shelf->row[next].count + 1) / 2);
+    }
+}
+
+void tide_shelf_fill(struct tide_shelf *shelf, struct tide_pages *pages, enum tide_kind kind,
+                     unsigned cls)
+{
+    void *fresh[TIDE_SHELF_MIDAL / 2];
+    size_t want = TIDE_SHELF_BATCH / tide_sizeclass_stride(kind, cls);
+    want = tide_min(tide_max(want, 1), sizeof fresh / sizeof *fresh);
+    unsigned got = tide_page_refill(pages, kind, cls, fresh, (unsigned)want, NULL);
+    while (got-- > 0) { /* the lowest one is used first */
+        uintptr_t p = (uintptr_t)fresh[got];
+        const struct tide_page *page = tide_window_page(tide_pagemap_find(p), p);
+        if (tide_shelf_bits(page) == NULL ||
+            !tide_shelf_put(shelf, page, (unsigned)tide_page_index(page, p), fresh[got]))
+            tide_page_flush(pages, &fresh[got], 1, "malloc");
+    }
 }
 
 void tide_shelf_empty(struct tide_shelf *shelf, struct tide_pages *pages)
 {
-    void **place = &shelf->block[0][0];
-    for (unsigned i = 0; i < TIDE_SHELF_CLASSES * TIDE_SHELF; i++) {
-        void *block = place[i];
-        if (block == NULL)
-            continue;
-        TIDE_RELAXED_SET(&place[i], NULL);
-        tide_page_flush(pages, &block, 1, "free");
-    }
+    for (unsigned i = 0; i < TIDE_SHELF_CLASSES; i++)
+        if (shelf->row[i].count > 0)
+            shelf_give(shelf, pages, i, shelf->row[i].count);
+    /* In a child a fork may have come between the count of a row and the bytes. */
     shelf->bytes = 0;
 }

@@ -47,7 +47,28 @@ static const struct class_table {
     [TIDE_KIND_LARGE] = {class_large, TIDE_LARGE_CLASSES, 0},
 };
 
-struct tide_sizeclass tide_sizeclass = {.tiny_max = TIDE_TINY_TOP - 1};
+/* The entries of eight classes, of which the first is `cls`. Entry i of Tiny serves sizes up to
+ * 16 i; of Mid up to 16 i - 1, and a class serves its name and 16 more. */
+#define RUN(from, to, more, cls) [(from) / 16 + (more) + 1 ...(to) / 16 + (more)] = (cls)*TIDE_LINE
+#define RUNS(base, step, more, cls)                                                                \
+    RUN(base, (base) + (step), more, cls),                                                         \
+        RUN((base) + (step), (base) + 2 * (step), more, (cls) + 1),                                \
+        RUN((base) + 2 * (step), (base) + 3 * (step), more, (cls) + 2),                            \
+        RUN((base) + 3 * (step), (base) + 4 * (step), more, (cls) + 3),                            \
+        RUN((base) + 4 * (step), (base) + 5 * (step), more, (cls) + 4),                            \
+        RUN((base) + 5 * (step), (base) + 6 * (step), more, (cls) + 5),                            \
+        RUN((base) + 6 * (step), (base) + 7 * (step), more, (cls) + 6),                            \
+        RUN((base) + 7 * (step), (base) + 8 * (step), more, (cls) + 7)
+#define TINY_RUNS(base, step, cls) RUNS(base, step, 0, cls)
+#define MID_RUNS(base, step, cls) RUNS(base, step, 1, TIDE_TINY_ALL + (cls))
+
+/* As tide_sizeclass_start would make it of the default: few processes have to. */
+struct tide_sizeclass tide_sizeclass = {
+    .tiny_max = TIDE_TINY_TOP - 1,
+    .slot = {TINY_RUNS(0, 16, 0), TINY_RUNS(128, 16, 8), TINY_RUNS(256, 32, 16),
+             TINY_RUNS(512, 64, 24), TINY_RUNS(1024, 128, 32),
+             [TIDE_TINY_TOP / 16 + 1] = (TIDE_TINY_ALL + 8) * TIDE_LINE, MID_RUNS(2048, 256, 9),
+             MID_RUNS(4096, 512, 17), MID_RUNS(8192, 1024, 25), MID_RUNS(16384, 2048, 33)}};
 
 static unsigned class_least(const uint32_t *size, size_t n)
 {
@@ -67,10 +88,12 @@ unsigned tide_sizeclass_mid(size_t n)
     return class_least(class_mid, n <= 16 ? 0 : n - 16);
 }
 
-/* Every process starts with this: one walk over the table and the classes. */
-void tide_sizeclass_start(size_t tiny_max)
+/* One walk over the table and the classes. */
+TIDE_START_CODE void tide_sizeclass_start(size_t tiny_max)
 {
     tiny_max = tide_align_down(tiny_max + 1, 16) - 1;
+    if (tiny_max == tide_sizeclass.tiny_max)
+        return;
     tide_sizeclass.tiny_max = tiny_max;
     unsigned entry = 0, tiny_end = (unsigned)(tiny_max + 1) / 16 + 1;
     for (unsigned cls = 0; entry < tiny_end; entry++) {
@@ -78,7 +101,6 @@ void tide_sizeclass_start(size_t tiny_max)
             cls++;
         tide_sizeclass.slot[entry] = (uint16_t)(cls * TIDE_LINE);
     }
-    /* Entry i serves sizes up to 16 i - 1; a class serves its name and 16 more. */
     for (unsigned cls = 0; entry < TIDE_SLOT_TABLE; entry++) {
         while (cls + 1 < TIDE_MID_CLASSES && class_mid[cls] + 16 < entry * 16 - 1)
             cls++;
@@ -96,11 +118,34 @@ unsigned tide_sizeclass_count(enum tide_kind kind)
     return class_table[kind].count;
 }
 
+/* No class below this one holds n bytes, n > 0. The tables have eight sizes per doubling, but
+ * for small ones and for those behind `last`. */
+static unsigned class_guess(enum tide_kind kind, size_t n)
+{
+    static const struct {
+        uint8_t shift; /* of the first doubling, */
+        uint8_t first; /* the class that it begins with */
+        uint8_t last;
+    } guess[TIDE_KINDS] = {
+        [TIDE_KIND_TINY] = {7, 8, TIDE_TINY_CLASSES},
+        [TIDE_KIND_MID] = {10, 1, TIDE_MID_CLASSES - 1},
+        [TIDE_KIND_MIDAL] = {10, 1, TIDE_MID_CLASSES},
+        [TIDE_KIND_LARGE] = {15, 0, TIDE_LARGE_CLASSES - 1},
+    };
+    unsigned shift = guess[kind].shift;
+    if (n <= (size_t)1 << shift)
+        return kind == TIDE_KIND_TINY ? (unsigned)(n - 1) / 16 : 0;
+    return tide_min(guess[kind].first + tide_sizeclass_eighth(n, shift), guess[kind].last);
+}
+
 int tide_sizeclass_aligned(enum tide_kind kind, size_t size, size_t align)
 {
     const struct class_table *table = &class_table[kind];
-    for (unsigned cls = 0; cls < table->count; cls++)
-        if (table->size[cls] >= size && table->size[cls] % align == 0)
+    size_t least = tide_align_up(tide_max(size, 1), align); /* so much it has to be */
+    if (least < size || least > table->size[table->count - 1])
+        return -1;
+    for (unsigned cls = class_guess(kind, least); cls < table->count; cls++)
+        if (table->size[cls] >= size && (table->size[cls] & (align - 1)) == 0)
             return (int)cls;
     return -1;
 }

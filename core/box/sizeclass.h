@@ -27,6 +27,8 @@ enum {
     TIDE_MIDAL_ALL = 44,     /* and 64 KiB..256 KiB, for alignments */
     TIDE_LARGE_CLASSES = 40, /* 36 KiB..1 MiB */
     TIDE_CLASSES_MAX = 45,
+    TIDE_MIDAL_SHIFT = 10, /* eight classes per doubling above 1 << shift; the class before them */
+    TIDE_LARGE_SHIFT = 15, /* is 1 << shift itself, but in Large */
     TIDE_MID_HEADER = 16,
     TIDE_MID_EXTRA = 32 /* stride of a Mid class beyond the size in its name */
 };
@@ -58,6 +60,13 @@ unsigned tide_sizeclass_count(enum tide_kind kind);
 /* The smallest class of a kind without header whose stride is at least `size` and
  * a multiple of `align` (a power of two), or -1. */
 int tide_sizeclass_aligned(enum tide_kind kind, size_t size, size_t align);
+
+/* The place of n > 1 << shift among eight sizes per doubling, of which that is the base. */
+TIDE_INLINE unsigned tide_sizeclass_eighth(size_t n, unsigned shift)
+{
+    unsigned power = 63 - (unsigned)__builtin_clzll(n - 1);
+    return (power - shift) * 8 + ((unsigned)((n - 1) >> (power - 3)) & 7);
+}
 
 /* n <= 32768. One table for both tiers and no branch between them: which of the two
  * it is cannot be predicted. Tiny sizes are rounded up to 16; those of Mid need not be,

@@ -116,8 +116,21 @@ int tide_source_open_below(struct tide_source *out, const char *text, const char
     return ret == 0 || ret == -EINVAL ? ret : -ENODEV;
 }
 
-int tide_source_open(struct tide_source *out, const char *text)
+/* What most processes find: node 0 alone is allowed, and that one has processors. The files in
+ * /sys, which tell the same, take a hundred times as long. */
+static bool source_is_usual(const char *text)
 {
+    static char usual[] TIDE_START_DATA = "auto"; /* only read */
+    return strcmp(text, usual) == 0 && tide_numa_allowed() == 1;
+}
+
+TIDE_START_CODE int tide_source_open(struct tide_source *out, const char *text)
+{
+    if (source_is_usual(text)) {
+        source_fall_back(out, TIDE_SOURCE_ALONE);
+        out->root = TIDE_TOPO_ROOT;
+        return 0;
+    }
     return tide_source_open_below(out, text, TIDE_TOPO_ROOT, NULL);
 }
 
@@ -211,7 +224,7 @@ static uint64_t source_near_nodes(const char *root)
     return near;
 }
 
-void tide_source_tune(struct tide_source *source, bool migrate, enum tide_thp thp)
+TIDE_START_CODE void tide_source_tune(struct tide_source *source, bool migrate, enum tide_thp thp)
 {
     source->thp = thp;
     if (!migrate)

@@ -15,6 +15,9 @@
 
 #include "box/def.h"
 
+/* Why mid=auto stays near on most machines. */
+#define TIDE_SOURCE_ALONE "no memory node without processors for this process: near memory is used"
+
 enum { TIDE_SOURCE_TEXT = 256, TIDE_SOURCE_SAID = 384, TIDE_SOURCE_NODES = 64 };
 
 enum tide_thp { TIDE_THP_DEFAULT, TIDE_THP_ALWAYS, TIDE_THP_NEVER };

@@ -143,7 +143,7 @@ static int auto_accept(struct tide_source *source, const char *rest)
     if (source->node < 0 || inherited) {
         source->why =
             source->node < 0
-                ? "no memory node without processors for this process: near memory is used"
+                ? TIDE_SOURCE_ALONE
                 : "the process was started with a memory policy of its own (as by numactl), "
                   "which mid=auto respects";
         source->node = -1;

@@ -26,6 +26,7 @@
     X(used)           /* gauge: bytes in use by segments and mappings */                           \
     X(regret)         /* bytes given back under the budget and needed again */                     \
     X(remote_batches) /* batches handed to other heaps */                                          \
+    X(waiting)        /* gauge: bytes in all inboxes */                                            \
     X(lost)           /* Tiny blocks set aside: written to after they were freed */                \
     X(foreign_leaks)  /* foreign pointers ignored */                                               \
     X(mid_spills)     /* segments of Mid taken from near memory: cap=, or no placing */            \

@@ -4,7 +4,7 @@
 #include "box/crc.h"
 #include "box/vmem.h"
 
-enum { SUB_PARTS = 16, SUB_LAZY = 64 };
+enum { SUB_PARTS = 16, SUB_LAZY = 64, SUB_SUMMED = 16 << 20 };
 
 /* --- open and close ----------------------------------------------------------------- */
 
@@ -51,13 +51,18 @@ int tide_sub_open(struct tide_sub *self, const struct tide_logmap *map, uint32_t
 {
     if (!tide_trim_stop(map))
         return -EAGAIN;
-    *self = (struct tide_sub){.map = map, .broker = broker, .policy = policy};
+    *self = (struct tide_sub){.map = map,
+                              .broker = broker,
+                              .policy = policy,
+                              .lazy_batches = tide_min(map->slots.size / SUB_PARTS, SUB_LAZY),
+                              .lazy_bytes = map->granules.size * TIDE_LAYOUT_GRANULE / SUB_PARTS};
     int error = sub_place(self, start, position);
     if (error == 0 && (self->entry = sub_entry(map, process)) == NULL)
         error = -ENFILE;
     if (error == 0) {
         self->entry->broker = broker;
         tide_coh_set(map->coh, &self->entry->fate, 0);
+        tide_coh_set(map->coh, &self->entry->busy, 0);
         tide_coh_set(map->coh, &self->entry->policy, policy);
         tide_coh_set(map->coh, &self->entry->cursor, self->cursor);
     }
@@ -65,23 +70,28 @@ int tide_sub_open(struct tide_sub *self, const struct tide_logmap *map, uint32_t
     return error;
 }
 
-void tide_sub_close(struct tide_sub *self)
+void tide_sub_leave(struct tide_sub *self)
 {
-    tide_coh_set(self->map->coh, &self->entry->owner, 0);
     if (self->copy != NULL)
         tide_vmem_unmap(self->copy, self->copy_size);
 }
 
+void tide_sub_close(struct tide_sub *self)
+{
+    tide_coh_set(self->map->coh, &self->entry->owner, 0);
+    tide_sub_leave(self);
+}
+
 /* --- in place ------------------------------------------------------------------------ */
 
-static void sub_tell(struct tide_sub_batch *out, const unsigned char *base,
-                     const struct tide_layout_entry *entry, uint64_t place)
+TIDE_INLINE void sub_tell(struct tide_sub_batch *out, const unsigned char *data,
+                          const struct tide_layout_entry *entry, uint64_t place)
 {
     *out = (struct tide_sub_batch){
         .position = place,
         .base = entry->base,
         .number = entry->number,
-        .data = base + (ptrdiff_t)entry->offset,
+        .data = data,
         .size = entry->size,
         .count = entry->count,
         .client = entry->client,
@@ -90,8 +100,8 @@ static void sub_tell(struct tide_sub_batch *out, const unsigned char *base,
 }
 
 /* Payload lies where it may: in the log's memory, behind the tables; or as a block in the
- * region. */
-static bool sub_is_inside(const struct tide_logmap *map, const struct tide_layout_entry *entry)
+ * region; and at a multiple of 8, as frames do. */
+TIDE_INLINE bool sub_is_inside(const struct tide_logmap *map, const struct tide_layout_entry *entry)
 {
     uint64_t offset = entry->offset, end = map->size;
     uint64_t first = (uint64_t)(map->payload - map->base);
@@ -100,7 +110,8 @@ static bool sub_is_inside(const struct tide_logmap *map, const struct tide_layou
         first = 0;
         end = map->area_size;
     }
-    return offset >= first && offset <= end && entry->size <= end - offset;
+    return offset >= first && offset <= end && entry->size <= end - offset &&
+           entry->offset % 8 == 0;
 }
 
 /* The batch of a slot in the form of an entry (level 0). */
@@ -122,37 +133,73 @@ static void sub_as_entry(struct tide_layout_entry *entry, const struct tide_layo
     };
 }
 
-/* The entry at this position, or NULL; `buffer` is where it is put together at level 0. */
-static const struct tide_layout_entry *sub_see(const struct tide_sub *self, uint64_t position,
-                                               struct tide_layout_entry *buffer)
+/* What a reader tells of the batch at this position, each word read once; false: there is none
+ * yet. */
+TIDE_INLINE bool sub_see_entry(const struct tide_sub *self, uint64_t position,
+                               struct tide_layout_entry *entry)
 {
-    if (self->map->level != 0)
-        return tide_order_see(self->map, position);
-    const struct tide_layout_slot *slot = tide_ring_see(self->map, self->broker, position);
-    if (slot == NULL)
-        return NULL;
-    sub_as_entry(buffer, slot, self->broker);
-    return buffer;
+    const struct tide_layout_entry *at = tide_order_see(self->map, position);
+    if (at == NULL)
+        return false;
+    entry->offset = TIDE_RELAXED_GET(&at->offset);
+    entry->base = TIDE_RELAXED_GET(&at->base);
+    entry->number = TIDE_RELAXED_GET(&at->number);
+    entry->size = TIDE_RELAXED_GET(&at->size);
+    entry->count = TIDE_RELAXED_GET(&at->count);
+    entry->client = TIDE_RELAXED_GET(&at->client);
+    entry->checksum = TIDE_RELAXED_GET(&at->checksum);
+    entry->broker = TIDE_RELAXED_GET(&at->broker);
+    entry->flags = TIDE_RELAXED_GET(&at->flags);
+    return true;
 }
 
-static int sub_poll_in_place(struct tide_sub *self, struct tide_sub_batch *out, int most)
+/* The same of a slot (level 0). */
+TIDE_INLINE bool sub_see_slot(const struct tide_sub *self, uint64_t position,
+                              struct tide_layout_entry *entry)
+{
+    const struct tide_layout_slot *at = tide_ring_see(self->map, self->broker, position);
+    if (at == NULL)
+        return false;
+    entry->offset = TIDE_RELAXED_GET(&at->offset);
+    entry->base = UINT64_MAX;
+    entry->number = TIDE_RELAXED_GET(&at->number);
+    entry->size = TIDE_RELAXED_GET(&at->size);
+    entry->count = TIDE_RELAXED_GET(&at->count);
+    entry->client = TIDE_RELAXED_GET(&at->client);
+    entry->checksum = TIDE_RELAXED_GET(&at->checksum);
+    entry->broker = (uint8_t)self->broker;
+    entry->flags = (uint8_t)TIDE_RELAXED_GET(&at->flags);
+    return true;
+}
+
+TIDE_INLINE bool sub_see(const struct tide_sub *self, uint64_t position,
+                         struct tide_layout_entry *entry)
+{
+    return self->map->level != 0 ? sub_see_entry(self, position, entry)
+                                 : sub_see_slot(self, position, entry);
+}
+
+/* Of a log that other processes have, too, not more than so many bytes are summed up at once:
+ * whoever repairs it waits for that. */
+TIDE_INLINE int sub_poll_in_place(struct tide_sub *self, struct tide_sub_batch *out, int most)
 {
     const struct tide_logmap *map = self->map;
-    struct tide_layout_entry buffer;
-    const struct tide_layout_entry *entry;
+    struct tide_layout_entry entry;
+    uint64_t summed = 0;
     int got = 0;
-    while (got < most && (entry = sub_see(self, self->next, &buffer)) != NULL) {
-        if (entry->flags & TIDE_LAYOUT_PAD) {
+    while (got < most && summed < SUB_SUMMED && sub_see(self, self->next, &entry)) {
+        if (entry.flags & TIDE_LAYOUT_PAD) {
             self->next++;
             continue;
         }
-        if (!sub_is_inside(map, entry))
+        if (!sub_is_inside(map, &entry))
             return got > 0 ? got : -EBADMSG;
-        tide_coh_fresh(map->coh, map->base + (ptrdiff_t)entry->offset, entry->size);
-        sub_tell(&out[got], map->base, entry, self->next);
-        if (map->checksum && tide_crc(0, out[got].data, entry->size) != entry->checksum)
+        tide_coh_fresh(TIDE_COH_COHERENT, map->base + (ptrdiff_t)entry.offset, entry.size);
+        sub_tell(&out[got], map->base + (ptrdiff_t)entry.offset, &entry, self->next);
+        if (map->checksum && tide_crc(0, out[got].data, entry.size) != entry.checksum)
             return got > 0 ? got : -EBADMSG;
-        self->bytes += entry->size;
+        summed += map->checksum && map->shared ? entry.size : 0;
+        self->bytes += entry.size;
         self->next++;
         got++;
     }
@@ -175,9 +222,9 @@ __attribute__((no_sanitize("thread"))) static void sub_copy(void *to, const void
 
 static bool sub_has_room(struct tide_sub *self, size_t size)
 {
-    if (size <= self->copy_size)
+    if (self->copy != NULL && size <= self->copy_size)
         return true;
-    size_t room = tide_align_up(tide_max(size, 2 * self->copy_size), tide_vmem_page_size());
+    size_t room = tide_align_up(tide_max(size, 2 * self->copy_size + 1), tide_vmem_page_size());
     void *copy = tide_vmem_map(room);
     if (copy == NULL)
         return false;
@@ -221,7 +268,7 @@ static bool sub_is_late(const struct tide_sub *self)
     return tide_trim_earliest(self->map, self->broker) > self->next;
 }
 
-static int sub_poll_copy(struct tide_sub *self, struct tide_sub_batch *out)
+TIDE_NOINLINE static int sub_poll_copy(struct tide_sub *self, struct tide_sub_batch *out)
 {
     const struct tide_logmap *map = self->map;
     struct tide_layout_entry entry;
@@ -245,14 +292,14 @@ static int sub_poll_copy(struct tide_sub *self, struct tide_sub_batch *out)
         return sub_gap(self);
     if (map->checksum && tide_crc(0, self->copy, entry.size) != entry.checksum)
         return -EBADMSG;
-    sub_tell(out, self->copy - (ptrdiff_t)entry.offset, &entry, self->next);
+    sub_tell(out, self->copy, &entry, self->next);
     self->next++;
     return 1;
 }
 
 /* --- polls ------------------------------------------------------------------------------ */
 
-bool tide_sub_done(struct tide_sub *self)
+TIDE_INTO bool tide_sub_done(struct tide_sub *self)
 {
     if (self->next == self->cursor)
         return false;
@@ -264,21 +311,22 @@ bool tide_sub_done(struct tide_sub *self)
 
 /* The cursor's line is read by those who need space: it moves now and then, and always
  * before the reader has nothing to do. */
-static bool sub_is_due(const struct tide_sub *self)
+TIDE_INLINE bool sub_is_due(const struct tide_sub *self)
 {
-    const struct tide_logmap *map = self->map;
-    return self->next - self->cursor >= tide_min(map->slots.size / SUB_PARTS, SUB_LAZY) ||
-           self->bytes >= map->granules.size * TIDE_LAYOUT_GRANULE / SUB_PARTS;
+    return self->next - self->cursor >= self->lazy_batches || self->bytes >= self->lazy_bytes;
 }
 
-int tide_sub_poll(struct tide_sub *self, struct tide_sub_batch *out, int most)
+TIDE_INTO int tide_sub_poll(struct tide_sub *self, struct tide_sub_batch *out, int most)
 {
     if (tide_coh_get(self->map->coh, &self->entry->fate) != 0)
         return -EPIPE;
     if (sub_is_due(self))
         tide_sub_done(self);
-    int got = self->policy == TIDE_LAYOUT_SKIP ? sub_poll_copy(self, out)
-                                               : sub_poll_in_place(self, out, most);
+    int got = TIDE_UNLIKELY(self->policy == TIDE_LAYOUT_SKIP) ? sub_poll_copy(self, out)
+                                                              : sub_poll_in_place(self, out, most);
+    /* What it was reading may have been overwritten meanwhile. */
+    if (got == -EBADMSG && tide_coh_get(self->map->coh, &self->entry->fate) != 0)
+        return -EPIPE;
     if (got <= 0)
         tide_sub_done(self);
     return got;

@@ -18,8 +18,9 @@
 struct tide_sub {
     const struct tide_logmap *map;
     struct tide_layout_reader *entry;
-    uint64_t next, cursor; /* not delivered yet; what the entry says */
-    uint64_t bytes;        /* delivered since cursor */
+    uint64_t next, cursor;             /* not delivered yet; what the entry says */
+    uint64_t bytes;                    /* delivered since cursor */
+    uint64_t lazy_batches, lazy_bytes; /* so far `next` may be ahead of the cursor */
     uint64_t gap_from, gap_to;
     unsigned char *copy;
     size_t copy_size;
@@ -42,6 +43,9 @@ int tide_sub_open(struct tide_sub *self, const struct tide_logmap *map, uint32_t
                   enum tide_layout_policy policy, enum tide_sub_start start, uint64_t position,
                   uint64_t process);
 void tide_sub_close(struct tide_sub *self);
+
+/* The same of an entry that is not its own any more. */
+void tide_sub_leave(struct tide_sub *self);
 
 /* Up to `most` (>= 1) batches. What the last call delivered is done with. Returns how many,
  * 0 when there is none yet, or -EOVERFLOW (gap_from .. gap_to were overwritten; goes on at

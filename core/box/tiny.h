@@ -4,7 +4,8 @@
  * owns:      the mark in a freed block
  * threads:   the marks of a block belong to whoever frees it
  * invariant: a block in a magazine or a batch carries the mark, one that was
- *            handed out does not, unless its user wrote those very 64 bits
+ *            handed out does not, unless its user wrote those very 64 bits; one in
+ *            a batch also says in its first word that it is on its way
  * uses:      magazine, key
  * used by:   heap, judge, route
  * not here:  the fast paths, which treat Tiny and Mid alike (route)
@@ -31,6 +32,12 @@ TIDE_INLINE bool tide_tiny_is_marked(const void *block)
 TIDE_INLINE void tide_tiny_set_mark(void *block)
 {
     ((uint64_t *)block)[1] = tide_key_mark(block);
+}
+
+/* Freed by another thread, and on its way home: the first word says so, too. */
+TIDE_INLINE void tide_tiny_set_coming(void *block)
+{
+    ((uint64_t *)block)[0] = tide_key_mark(block) ^ tide_key.remote;
 }
 
 /* Handed out: anything but the mark. */

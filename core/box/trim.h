@@ -1,7 +1,8 @@
 /*
  * trim.h - what becomes free, and who holds it back.
  *
- * owns:      head.trimmed and trimmer, broker.released, the retired bits, reader.fate
+ * owns:      head.trimmed and trimmer, broker.released, session.trimmed, the retired bits,
+ *            reader.fate
  * threads:   any; one at a time trims, the others go on without it
  * invariant: trimmed <= cursor of each gating reader, <= committed; a slot is released when
  *            it and all slots before it in its ring are retired: trimmed or dropped. A slot
@@ -28,8 +29,16 @@ void tide_trim_drop(const struct tide_logmap *map, uint32_t broker, uint64_t pos
 uint64_t tide_trim_below(const struct tide_logmap *map, uint32_t broker, uint64_t limit,
                          bool detach);
 
-/* The same without detaching anybody; waits while somebody else is at it. */
-uint64_t tide_trim_surely(const struct tide_logmap *map, uint32_t broker, uint64_t limit);
+/* Somebody has a lock of the log: lets other threads run. False: *end, 0 at first, has come, which
+ * is longer than anybody takes who is alive and means well. */
+bool tide_trim_wait(uint64_t *end);
+
+#ifdef TIDE_DEBUG
+extern uint64_t tide_trim_patience; /* nanoseconds: 10 s, but for tests */
+#endif
+
+/* The same without detaching anybody; false: somebody else is at it. */
+bool tide_trim_try(const struct tide_logmap *map, uint32_t broker, uint64_t limit, uint64_t *freed);
 
 /* A producer of this broker needs space: frees some, as the log's retention says. */
 uint64_t tide_trim_for(const struct tide_logmap *map, uint32_t broker);

@@ -8,6 +8,8 @@
 
 #include "box/sys.h"
 
+enum { VMEM_POPULATE_READ = 22 }; /* MADV_POPULATE_READ, which older headers do not have */
+
 static void *vmem_answer(long ret)
 {
     return ret < 0 && ret > -4096 ? NULL : (void *)ret;
@@ -95,7 +97,7 @@ int tide_vmem_decommit(void *base, size_t size)
 
 int tide_vmem_advise(void *base, size_t size, enum tide_vmem_advice advice)
 {
-    static const int known[] = {MADV_WIPEONFORK, MADV_HUGEPAGE};
+    static const int known[] = {MADV_WIPEONFORK, MADV_HUGEPAGE, VMEM_POPULATE_READ};
     return (int)tide_sys3(SYS_madvise, (long)base, (long)size, known[advice]);
 }
 
@@ -122,9 +124,9 @@ static size_t vmem_rlimit(int resource)
 }
 
 /* Asked once: later a sandbox may end the process for it. */
-size_t tide_vmem_limit(void)
+TIDE_START_CODE size_t tide_vmem_limit(void)
 {
-    static _Atomic size_t known;
+    static _Atomic size_t known TIDE_START_DATA;
     size_t limit = atomic_load_explicit(&known, memory_order_relaxed);
     if (limit == 0) {
         limit = tide_min(vmem_rlimit(RLIMIT_AS), vmem_rlimit(RLIMIT_DATA));
@@ -134,9 +136,9 @@ size_t tide_vmem_limit(void)
 }
 
 /* As above. */
-size_t tide_vmem_physical(void)
+TIDE_START_CODE size_t tide_vmem_physical(void)
 {
-    static _Atomic size_t known;
+    static _Atomic size_t known TIDE_START_DATA;
     size_t bytes = atomic_load_explicit(&known, memory_order_relaxed);
     if (bytes == 0) {
         struct sysinfo info;

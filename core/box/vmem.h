@@ -42,7 +42,8 @@ int tide_vmem_decommit(void *base, size_t size);
 
 enum tide_vmem_advice {
     TIDE_VMEM_FORGET, /* a child process finds zeroes there; not on kernels before 4.14 */
-    TIDE_VMEM_HUGE    /* huge pages, if there are some: for what will be used all over */
+    TIDE_VMEM_HUGE,   /* huge pages, if there are some: for what will be used all over */
+    TIDE_VMEM_FETCH   /* all pages are there afterwards, to be read; not before 5.14 */
 };
 
 /* Fails (-EINVAL) where the kernel does not know that. */

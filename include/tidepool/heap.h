@@ -26,7 +26,7 @@ tide_heap_t *tide_heap_create(void) TIDE_ATTR_UNUSED_RESULT;
 /* As tide_malloc, tide_calloc, tide_realloc and tide_aligned_alloc, with the
  * new block in `heap`. tide_heap_realloc moves a block of another heap. (Plain
  * tide_realloc takes a block out of its heap when it has to copy it, and leaves it there
- * when it need not, as with mappings above 1 MiB.) */
+ * when it need not, as with mappings above 256 KiB.) */
 void *tide_heap_malloc(tide_heap_t *heap, size_t size) TIDE_ATTR_MALLOC TIDE_ATTR_SIZE(2)
     TIDE_ATTR_UNUSED_RESULT;
 void *tide_heap_calloc(tide_heap_t *heap, size_t count, size_t size)

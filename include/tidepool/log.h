@@ -23,9 +23,10 @@
  * Levels 1, 2 and 3 do not exist.
  *
  * Results: 0 or a count; below 0 an error of errno's names, with one meaning each:
- *   -EAGAIN     full, or nothing to read, and the call was not to wait
+ *   -EAGAIN     full, or nothing to read, or others repair the log ("several processes" below);
+ *               and the call was not to wait
  *   -ETIMEDOUT  the same after the time that was given
- *   -EMSGSIZE   larger than a quarter of the broker's payload ring
+ *   -EMSGSIZE   larger than a quarter of the broker's payload ring, or than 1 GiB
  *   -EINVAL     a value that is not allowed
  *   -ENOMEM     no memory             -ENFILE     no free entry for a client or reader
  *   -ERANGE     the position is trimmed           -ENXIO   the position is in the future
@@ -34,15 +35,24 @@
  *                                                 it for those before it
  *   -EINPROGRESS  in the log, but not acknowledged in time
  *   -ENOTSUP    nothing here can be durable
- *   -ESTALE     a handle from before a fork, or a client whose session was opened anew
- *   -EBUSY      a claim of this client is still out, or handles of the log are open
+ *   -ESTALE     a handle from before a fork, a client whose session was ended or opened anew, or
+ *               of a process that was expelled
+ *   -EUCLEAN    the log is damaged
+ *   -EBUSY      a claim of this client is still out, or handles of the log are open; or somebody
+ *               has had a lock, or the repair, of the log for 10 s, which nobody needs who runs
  *   -EXDEV      a block that is not in the log's region
  *   -EPERM      a block of another process's heap -EFAULT  a block that is free
  * tide_log_explain puts the last error of the calling thread into words, with its values.
  *
  * Threads: a log may be used by all threads, a client or a reader by one at a time. A child
  * process after fork has no log: its handles answer -ESTALE.
- * A log in a region has one process at a time, all of them on one host.
+ * A log in a region in shared memory (memfd, file, device) may be open in up to 32 processes of
+ * one host: "several processes" below; one in lanes in up to 32 of any hosts: "several hosts".
+ *
+ * Whatever others write into a region, and while it is used, no call here reads or writes outside
+ * of it: words are copied, then looked at, then used; what cannot be is an error with its value.
+ * What a batch says is another matter: a reader that gates is given the memory itself, where a
+ * frame may change after tide_log_next has looked at it; one with TIDE_LOG_SKIP is given a copy.
  * Time-outs are nanoseconds: TIDE_LOG_TRY does not wait, TIDE_LOG_BLOCK waits for ever.
  */
 #ifndef TIDEPOOL_LOG_H
@@ -63,7 +73,8 @@ typedef struct tide_log_reader tide_log_reader_t;
 
 #define TIDE_LOG_TRY INT64_C(0)
 #define TIDE_LOG_BLOCK INT64_C(-1)
-#define TIDE_LOG_NONE UINT64_MAX /* no such number */
+#define TIDE_LOG_NONE UINT64_MAX     /* no such number */
+#define TIDE_LOG_NO_LEASE UINT64_MAX /* as a lease, but in lanes: never */
 
 /* Who gives the places. */
 enum tide_log_sequencing {
@@ -99,6 +110,12 @@ enum tide_log_start {
     TIDE_LOG_POSITION = 2
 };
 
+/* Who else writes to the log's memory, and how they see each other's stores. */
+enum tide_log_coherence {
+    TIDE_LOG_COHERENT = 0,   /* the processors of one host */
+    TIDE_LOG_NONCOHERENT = 1 /* hosts whose caches do not know of each other */
+};
+
 /* A new log. Zero in a field (TIDE_LOG_OPTIONS sets the level) is its default. */
 struct tide_log_options {
     unsigned level;      /* 0, 4 or 5 */
@@ -111,20 +128,38 @@ struct tide_log_options {
     unsigned sessions;   /* enum tide_log_sessions */
     unsigned retain;     /* enum tide_log_retain */
     unsigned checksum;   /* 1: each batch has a CRC32C, and readers look at it. Without it nothing
-                            that was synced can be opened after the machine stopped */
+                            can be durable (tide_log_sync) */
     uint64_t slots;      /* batches that a broker's ring holds, 2 to 16777216; 4096 */
     uint64_t payload;    /* bytes that it holds, a multiple of 64, from 256; 16 MiB. For all
                              brokers together less than 64 GiB */
     uint64_t first;      /* where positions and message numbers begin */
+    unsigned coherence;  /* enum tide_log_coherence */
+    unsigned nodes;      /* TIDE_LOG_NONCOHERENT: processes that have it at once, 1 to 32; 1 */
+    uint64_t lease;      /* and ns after which one that is not heard of is fenced, 10 ms to an
+                            hour; 10 s. Elsewhere, level 4: as tide_log_set_number says */
 };
 #define TIDE_LOG_OPTIONS                                                                           \
     {                                                                                              \
-        5, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0                                                         \
+        5, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0                                                \
     }
+
+/* TIDE_LOG_NONCOHERENT: nothing in the log's memory is changed in one step by several writers.
+ * Each line has one writer, who writes it back out of its caches, and whoever reads it fetches it
+ * anew. Each client has a lane of its own in each broker: `slots` (1024) and `payload` (1 MiB) are
+ * those of a lane, and `clients` is 8 by default. Order levels 4 and 5; `sequencing` is to be
+ * TIDE_LOG_STEPPED. Client ids are below `clients`, with one open handle each; all readers gate.
+ * A client that is opened anew begins an epoch: what of the one before had no place is dropped.
+ * At level 4 a batch of a higher number than its turn waits in its lane, and one of a lower number
+ * than that cannot go by the same broker (-EINVAL). An append learns neither position nor base.
+ * tide_log_open knows such a log by itself; if it was open when the machine stopped: -EUCLEAN.
+ * Processes of several hosts have it by tide_log_attach.
+ * Not here (-ENOTSUP): tide_log_sync and durable acknowledgements, tide_log_trim_to, append by
+ * reference, the figures of brokers, readers and sessions. */
 
 /* ---- the log ---------------------------------------------------------------------------- */
 
-/* Makes a log in memory of its own. `options` NULL: level 5 and the defaults. */
+/* Makes a log in memory of its own. `options` NULL: level 5 and the defaults. It is in no region,
+ * so no block goes by reference: for these a region "anon" or "memfd", and tide_log_create_on. */
 int tide_log_create(tide_log_t **out, const struct tide_log_options *options);
 
 /* Makes a log in a region: in a run of its segments, as tide_region_take gives them. It is in
@@ -140,22 +175,105 @@ int tide_log_create_on(tide_log_t **out, tide_region_t *region,
                        const struct tide_log_options *options);
 
 /* Opens the log that is in a region, with all that it held: batches, positions, sessions,
- * what is trimmed. One handle of one process has it at a time. When the process that had it
- * before ended without tide_log_close, the log is put in order first: what was committed is as
- * it was; appends that were back are in the log, those behind a batch that was not finished
- * perhaps at lower positions than they were told; clients and readers of before are gone.
+ * what is trimmed. When other processes have it open, this one joins them; a process has one
+ * handle of it. When those that had it before all ended, and one of them without
+ * tide_log_close, the log is put in order first: what was committed is as it was; appends that
+ * were back are in the log, those behind a batch that was not finished perhaps at lower
+ * positions than they were told; clients and readers of before are gone.
  * When the machine stopped while it was open, what is durable is there, and of what came later
- * the batches that are whole: of logs at level 5 with checksums. Others are -EUCLEAN then.
+ * the batches that are whole: of logs at levels 4 and 5 with checksums. Others are -EUCLEAN then.
  *   -ENOENT   there is no log in the region
- *   -EBUSY    it is open: the process is in tide_log_explain's words
+ *   -EBUSY    this process has it open; or another one has, and its sessions are TIDE_LOG_MUTEX; or
+ *             one of another machine (tide_region_moved); or somebody is at it for 10 seconds
+ *   -ENFILE   32 processes have it open
  *   -EPROTO   not a log, of another version, or damaged: both values are in the words
  *   -EUCLEAN  it cannot be put in order: the values are in the words
  *   -ESTALE   the handle of the region is from before a fork */
 int tide_log_open(tide_log_t **out, tide_region_t *region);
 
+/* Several processes. Each opens the region (its name, or the memfd's descriptor that it was given,
+ * as file:/proc/self/fd/N), and then the log; whoever may open the file may do all of this. All
+ * calls work in all of them, in any mixture: appends, readers, sequencers (tide_log_poll and
+ * tide_log_start), trims, syncs. Blocks (tide_log_append_block) come from one process at a time:
+ * -EPERM in the others, until that one closed the log or ended.
+ *
+ * When one of them ends without tide_log_close, another one finds out, and repairs the log: who
+ * waits in a call, or finds nothing to read or no room, looks a hundred times a second. Nobody is
+ * taken for dead because of time that went by. For the time of the repair calls of all processes
+ * wait (5 to 102 ms for each GiB of it, the smaller the batches the more), but only so long: with
+ * TIDE_LOG_TRY they say -EAGAIN, with a time-out -ETIMEDOUT in the end, and what is in the log
+ * already and waits for its acknowledgement -EINPROGRESS; tide_log_explain says so. tide_log_poll
+ * and tide_log_reclaim do nothing then, and tide_log_committed says what is known. What has no
+ * time-out of its own (commit, abort, done, trims, tide_log_sync, opening and closing) waits to the
+ * end; after 10 s (and 1 s for each 8 GiB of the log; tide_log_sync: also of another's sync) it is
+ * -EBUSY, and nothing is done: a claim is still out, a handle still open. A call that finds out
+ * that somebody is dead repairs the log itself, whatever its time-out. Whoever repairs may die as
+ * well: then the next one does it from the beginning, at once. One that stands still (SIGSTOP) may
+ * store again when it runs: it holds all of them up until then, or until it is killed, with
+ * TIDE_LOG_BLOCK for ever. tide_log_explain says which process it is. Afterwards:
+ *   - what is committed is as it was; what was appended has its place, or gets one
+ *   - claims of the dead are gone, and what they had room for is free; claims of others stay
+ *   - batches behind a place that the dead one had taken and not filled are at lower positions
+ *     than their appends were told, but for those that waited to be acknowledged
+ *   - readers of the dead hold nobody back; its sessions (level 4) are ended: what waits for a
+ *     batch of theirs is dropped, clients get -ESTALE, open the session anew, and send again
+ *     what is not below tide_log_acked
+ * A process that is stopped in the middle of a call, or takes long for it (a long read), holds
+ * a repair up until it ends the call: the others go on as far as they can, but for 0.2 to 0.8 s now
+ * and then, in which one tries it again. Processes of another namespace of process ids, and of one
+ * that called exec with the log open, are known to be gone only when nobody else has the region. */
+
+/* Several hosts: logs in lanes (TIDE_LOG_NONCOHERENT) that were made with `nodes` above 1. Who
+ * makes such a log, or opens it, is node 0, and has the sequencer: it alone gives the places, trims
+ * and expels, by tide_log_poll or a thread of tide_log_start. Others open the region, which is the
+ * same device or file for all, when the log was made, and then attach as nodes 1 to nodes - 1: one
+ * process each. They append and read; they need no lock, no exchange in one step, and no wake-up
+ * that another host would have to see: whoever waits looks again, at least each millisecond.
+ * Segments of the region (tide_region_take, heaps) are for processes of one host all the same.
+ * Clients and readers belong to nodes, as many to each: `clients` and `readers` are multiples of
+ * `nodes` (and by default the next ones to 8 and 16), and node k has the client ids from
+ * k * clients / nodes up to, not including, (k + 1) * clients / nodes.
+ * A node that is held is refused to a second process. It becomes free when its process closes the
+ * log, or is fenced: by tide_log_expel, or by the sequencer when it did not hear of it for a lease.
+ * A process tells that it lives in calls on the log and its handles; one that makes none for an
+ * eighth of a lease runs a thread of tide_log_start, which does nothing else there. Fenced is: what
+ * its clients appended and has no place is dropped, its readers hold nobody back, all its calls are
+ * -ESTALE, and after one more lease the node is free. All hosts' clocks should run alike. A process
+ * that stands still in the middle of an append for longer than a lease, and then goes on, may still
+ * write there (make logs with checksums); a sequencer in a step, to places that the next one gave.
+ *
+ * A sequencer that ends without tide_log_close is followed by whoever opens the log on the same
+ * host, at once; or by who attaches with `sequence`, on any host, after a lease and a half. The one
+ * before finds out in less than that: its tide_log_poll is -ESTALE, its node stays. What others
+ * appended meanwhile gets its place from the next one. */
+struct tide_log_role {
+    unsigned node;     /* 1 to nodes - 1 */
+    unsigned sequence; /* 1: the sequencer, too */
+};
+
+/* Attaches to the log in lanes that is in the region: waits for the sequencer's answer.
+ *   -ENOENT   there is no log in the region (yet)   -EPROTO  none in lanes, or damaged
+ *   -EINVAL   the log was made with one node; no such node
+ *   -EBUSY    another process has the node, or is the sequencer; or this one has the log open
+ *   -EAGAIN, -ETIMEDOUT   no sequencer answered in time, or, with `sequence`, the one before may
+ *             still live
+ *   -ESTALE   the handle of the region is from before a fork            -ENOMEM */
+int tide_log_attach(tide_log_t **out, tide_region_t *region, const struct tide_log_role *role,
+                    int64_t timeout);
+
+/* Expels another process, which lives, but is to have the log no more: as if it had ended, except
+ * that what its claims have room for is not used again before it closed the log or ended. All
+ * its calls answer -ESTALE from now on, and what its readers were reading is gone. 0; -ESRCH: no
+ * other process of this id has the log open; -EBUSY: it is in the middle of a call, or does a
+ * sync: let it run, or kill it; or others repair the log just now.
+ * Of a log in lanes `process` is a node: it is fenced at once. -ENOTSUP: this process is not the
+ * sequencer. */
+int tide_log_expel(tide_log_t *log, uint64_t process);
+
 /* Removes the log from the region and gives its segments back; also one that is damaged.
- * -ENOENT: there is none; -EBUSY: it is open; -EPROTO: what is in the region's area for the
- * log is nothing that this library wrote; -ESTALE. */
+ * -ENOENT; -EBUSY: it is open, or, in lanes, a node is not free, or a sequencer shows itself within
+ * a lease; -EPROTO: in the region's area is nothing that this library wrote; -ESTALE; or an error
+ * of the medium: the segments are given back by the next call that succeeds. */
 int tide_log_remove(tide_region_t *region);
 
 /* Bytes that a log with these options takes, or an error. */
@@ -167,11 +285,12 @@ int64_t tide_log_size(const struct tide_log_options *options);
 int tide_log_close(tide_log_t *log);
 
 /* One step of the sequencer over all brokers: how many batches it dealt with. 0 always when
- * sequencing is inline. Any thread may call it, several at once too. */
+ * sequencing is inline, and while others repair the log. Any thread may call it, several at once
+ * too. */
 int64_t tide_log_poll(tide_log_t *log);
 
-/* A thread that does tide_log_poll while there is anything to do and sleeps otherwise, on
- * processor `cpu` (-1: any). Up to 32 of them. */
+/* A thread that does tide_log_poll while there is anything to do and sleeps otherwise. Up to 32,
+ * each on processor `cpu`, from the start (-1: any). -EINVAL: no such one, or not allowed. */
 int tide_log_start(tide_log_t *log, int cpu);
 
 /* The number of batches in the committed prefix: batches at positions below have their final
@@ -184,26 +303,25 @@ int tide_log_wait_committed(tide_log_t *log, uint64_t position, int64_t timeout)
 /* Puts all batches that are committed now on the medium of the log's region: of a file by
  * msync; where stores to the mapping are stores to persistent memory (MAP_SYNC, and the
  * platform names a persistence domain), by writing lines back. One call at a time does the
- * work, for all that wait. The payload and the order come before the mark that says so. A log of
- * level 4, or without checksums, cannot be opened after the machine stopped, synced or not.
+ * work, for all that wait. The payload and the order come before the mark that says so, and at
+ * level 4 what each session expects next.
  *   -ENOTSUP  there is no such medium: no region, private memory, memfd, tmpfs, hugetlbfs, a
- *             device without a persistence domain; or order level 0 (-EINVAL)
+ *             device without a persistence domain; or the log has no checksums, without which
+ *             nobody can tell what is whole when the machine stopped; -EINVAL: order level 0
  *   -EIO ...  the medium failed. From then on every such call says so, for the kernel does not
  *             tell what it has dropped; the log goes on without */
 int tide_log_sync(tide_log_t *log);
 
-/* The number of batches that are durable: positions below. It only grows; `first` of the
- * options before the first one; 0 where nothing can be durable. */
+/* Positions below are durable. It only grows, from `first` of the options; 0: nothing can be. */
 uint64_t tide_log_durable(tide_log_t *log);
 
-/* Waits until the batch at this position is durable; syncs what is committed by then, unless
- * another call is about to. The time-out does not cut a sync short that the caller does itself.
- * TIDE_LOG_TRY only looks. Errors as tide_log_sync; -EAGAIN, -ETIMEDOUT. */
+/* Waits until the batch at this position is durable; syncs what is committed then, unless another
+ * call is about to. The time-out does not cut the caller's own sync short. TIDE_LOG_TRY only looks.
+ * Errors as tide_log_sync; -EAGAIN, -ETIMEDOUT. */
 int tide_log_wait_durable(tide_log_t *log, uint64_t position, int64_t timeout);
 
-/* Gives up batches below `position` (level 0: of that broker, else `broker` is ignored); what
- * gating readers still need stays. Returns the earliest position now kept in *earliest (may
- * be NULL). */
+/* Gives up batches below `position` (level 0: of that broker, else `broker` is ignored), but for
+ * what gating readers need. *earliest (may be NULL): the earliest position now kept. */
 int tide_log_trim(tide_log_t *log, unsigned broker, uint64_t position, uint64_t *earliest);
 
 /* Gives up the oldest batches until the rings hold at most `bytes` of payload together, or
@@ -222,19 +340,22 @@ int tide_log_explain(char *buf, size_t len);
  * level 4 waits for them here; where a sequencer gives the places, somebody has to run it. */
 enum tide_log_ack {
     TIDE_LOG_ACK_NONE = 0,    /* when the log has the bytes. The batch gets a place, also when
-                                 the process is killed, if the log is in a shared region */
+                                 the process is killed, if the log is in a shared region.
+                                 Level 4 with a sequencer: unless the session ends, or is opened
+                                 anew, before; tide_log_acked tells */
     TIDE_LOG_ACK_ORDERED = 1, /* when the batch is in the committed prefix: it has its final
                                  place, and keeps it when the process is killed */
     TIDE_LOG_ACK_DURABLE = 2  /* when that is on the region's medium too, for the day when the
-                                 machine stops: see tide_log_sync. Only a log of level 5 with
-                                 `checksum` can be opened then; others are acknowledged as well,
-                                 and tide_log_open says -EUCLEAN after such a stop */
+                                 machine stops: see tide_log_sync. Where that is refused with
+                                 -ENOTSUP, opening such a client is, too */
 };
 
 struct tide_log_client_options {
     unsigned id;   /* who appends: told to readers. Level 4: its session, below `clients` */
     unsigned join; /* level 4. 1: share the open session instead of opening it anew */
     unsigned ack;  /* enum tide_log_ack */
+    unsigned hold; /* TIDE_LOG_NONCOHERENT. 1: appends that ask for no acknowledgement are made
+                      visible in groups, of 8 batches or 64 KiB; see tide_log_flush */
 };
 
 /* Opens a client; `options` NULL: id 0. At level 4 the session is opened anew: handles of
@@ -244,7 +365,7 @@ struct tide_log_client_options {
 int tide_log_client_open(tide_log_client_t **out, tide_log_t *log,
                          const struct tide_log_client_options *options);
 
-/* -EBUSY while a claim is out. NULL: 0. */
+/* -EBUSY while a claim is out; on any error the client stays open. NULL: 0. */
 int tide_log_client_close(tide_log_client_t *client);
 
 /* What became of a batch. */
@@ -268,16 +389,19 @@ int tide_log_append_batch(tide_log_client_t *client, unsigned broker,
                           const struct tide_log_message *messages, size_t count, int64_t timeout,
                           struct tide_log_at *at);
 
+/* Makes visible what `hold` of this client's options kept back. So does tide_log_client_close. */
+int tide_log_flush(tide_log_client_t *client);
+
 /* The number of the client's next batch. Level 4: a batch whose number is below the expected
  * one is refused with -EALREADY, one above it waits, one too far above gets -EAGAIN, or, if the
  * call may wait, waits for those before it as for space.
  *
- * A batch that never comes holds back all of its client that are behind it, and their slots, and
- * in the end whoever wants to append to these rings. There is no time after which it is given up.
- * The way out is to open the session anew (tide_log_client_open, by any thread): what waits is
- * dropped, who waits in an append of that client gets -ESTALE, others go on. The same goes for
- * several clients that are ahead of their turns at once and fill the rings with batches large
- * against them, so that none finds room for the one that the others wait for. */
+ * A batch that never comes holds back all of its client behind it, their slots, and in the end who
+ * wants to append to these rings. So the session is ended in one to two of the log's `lease` (10 s
+ * unless it was made with another, or none), or by who opens it anew (tide_log_client_open, by any
+ * thread): what waits is dropped, the client's calls get -ESTALE, others go on; see tide_log_acked.
+ * The same goes for several clients that are ahead of their turns and fill the rings with batches
+ * large against them, so that none finds room for the one that the others wait for. */
 int tide_log_set_number(tide_log_client_t *client, uint64_t number);
 
 /* Level 4: the number expected next of this client; all below have their places. */
@@ -293,9 +417,10 @@ struct tide_log_claim {
 /* What a message takes of a claim. */
 #define TIDE_LOG_ROOM(size) (((size_t)(size) + 16 + 7) & ~(size_t)7)
 
-/* Claims `bytes` (the sum of TIDE_LOG_ROOM over its messages), up to a quarter of the ring,
- * contiguous. Every claim is to be committed or aborted; batches behind it in the same ring
- * wait for that where a sequencer gives the places. */
+/* Claims `bytes` (the sum of TIDE_LOG_ROOM over its messages) in one piece, up to a quarter of the
+ * ring or 1 GiB. Every claim is to be committed or aborted: an open one holds its broker back.
+ * Batches behind it wait where a sequencer gives places; nothing behind it is used again: once the
+ * ring is full, all others' appends wait. Any thread that has the struct may abort it. */
 int tide_log_claim(tide_log_client_t *client, unsigned broker, size_t bytes, int64_t timeout,
                    struct tide_log_claim *claim);
 
@@ -364,7 +489,7 @@ struct tide_log_reader_options {
 int tide_log_reader_open(tide_log_reader_t **out, tide_log_t *log,
                          const struct tide_log_reader_options *options);
 
-/* NULL: 0. */
+/* NULL: 0. -EBUSY, and it stays open: whoever repairs the log stands still. */
 int tide_log_reader_close(tide_log_reader_t *reader);
 
 /* A batch in the log's memory. */
@@ -413,9 +538,12 @@ static inline const struct tide_log_frame *tide_log_next(const struct tide_log_b
 {
     const void *there = batch->data + *at;
     const struct tide_log_frame *frame = (const struct tide_log_frame *)there;
-    if (*at + sizeof *frame > batch->size || frame->length > batch->size - *at - sizeof *frame)
+    if (*at > batch->size || batch->size - *at < sizeof *frame)
         return NULL;
-    *at += TIDE_LOG_ROOM(frame->length);
+    uint32_t length = *(const volatile uint32_t *)&frame->length;
+    if (length > batch->size - *at - sizeof *frame)
+        return NULL;
+    *at += TIDE_LOG_ROOM(length);
     return frame;
 }
 
@@ -433,6 +561,7 @@ struct tide_log_stat {
     uint64_t copied;     /* bytes that tide_log_append and _append_batch copied, with frames */
     uint64_t lent;       /* bytes appended by reference, with frames */
     uint64_t retired;    /* blocks that wait for tide_log_reclaim */
+    unsigned coherence;  /* enum tide_log_coherence */
 };
 int tide_log_stat(tide_log_t *log, struct tide_log_stat *out);
 
@@ -453,7 +582,7 @@ struct tide_log_reader_stat {
     uint64_t lag;    /* batches that are committed and not done with */
     uint64_t holds;  /* of these: kept for nobody else */
 };
-/* Entry number `reader` (below `readers`) of the table of readers; -ENOENT behind it. */
+/* Entry number `reader` (below `readers`) of the table of readers; -ENOENT behind it; -EUCLEAN. */
 int tide_log_stat_reader(tide_log_t *log, unsigned reader, struct tide_log_reader_stat *out);
 
 struct tide_log_session_stat {

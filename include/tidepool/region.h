@@ -51,7 +51,8 @@ enum {
 
 /* Flags of tide_region_create. */
 enum {
-    TIDE_REGION_REPLACE = 1, /* a region that is there already is lost */
+    TIDE_REGION_REPLACE = 1, /* a region that is there already is lost, though another host that
+                                sees the same device may have it open: -EBUSY tells of this one */
     TIDE_REGION_STRICT = 2   /* node:N, auto: every page is brought in now, and is there */
 };
 
@@ -152,6 +153,14 @@ void *tide_region_area(const tide_region_t *region, unsigned which);
  * of segments; -EBUSY when another handle has the region open; -EPROTO when there is a log
  * that cannot be read; -ENOMEM; -ESTALE. */
 long tide_region_reclaim(tide_region_t *region);
+
+/* Says that the region moved here from another machine (a disk put elsewhere, a copy that was
+ * restored), and that no process there uses it any more. Without that a log in it that was open on
+ * that machine (/etc/machine-id tells them apart) cannot be opened or removed: -EBUSY, for nobody
+ * here can see whether its processes still run. It holds for this handle, until it is closed; a
+ * call that succeeds on the log settles it for all. Never say so of a device that two hosts share.
+ * 0, -ESTALE. */
+int tide_region_moved(tide_region_t *region);
 
 /* In words which region an address is in, its source and the offset ("dax:/dev/dax0.0,
  * offset 0x4c000"): for a handler of SIGBUS, which a device raises for a broken line. Async-

@@ -75,7 +75,7 @@ struct tide_residency {
 /* Fills *out for the tier, from a random sample of at most `most` pages (0: of all pages).
  * Asks the kernel (move_pages), about 50 ns a page. 0, -EINVAL for a bad tier, or the
  * kernel's refusal (-EPERM, -ENOSYS). The library's cache of freed large mappings and
- * blocks above 1 MiB are not looked at. Safe from any thread. */
+ * blocks above 256 KiB are not looked at. Safe from any thread. */
 int tide_residency(enum tide_tier tier, uint64_t most, struct tide_residency *out);
 
 /* Writes the same as one JSON object and a newline to the descriptor. Uses no

@@ -5,7 +5,8 @@
  * Threads: one at a time.
  * Invariant: reading behind the end of an input gives zeroes.
  * Uses: libc.
- * Used by: fuzz_api.c, fuzz_option.c, fuzz_peek.c, fuzz_topo.c, fuzz_resp.c, fuzz_main.c.
+ * Used by: fuzz_api.c, fuzz_option.c, fuzz_peek.c, fuzz_topo.c, fuzz_resp.c, fuzz_hostile.c,
+ * fuzz_main.c.
  * Not here: what an input means.
  *
  * A harness defines LLVMFuzzerTestOneInput. Linked by clang -fsanitize=fuzzer it is a

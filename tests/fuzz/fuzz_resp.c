@@ -34,7 +34,7 @@ static uint64_t sum_up(const char *data)
     for (uint32_t i = 0; i < args.count; i++) {
         sum = sum * 31 + args.arg[i].size;
         for (uint32_t j = 0; j < args.arg[i].size; j++)
-            sum = sum * 31 + (unsigned char)data[args.arg[i].at + j];
+            sum = sum * 31 + (unsigned char)resp_base(&args, data)[args.arg[i].at + j];
     }
     return sum;
 }

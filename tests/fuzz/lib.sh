@@ -4,7 +4,7 @@
 # HARNESSES are those of tests/fuzz/fuzz_*.c. What fuzzing finds is kept under $BUILD/fuzz:
 # corpus/NAME grows from run to run, NAME-crash-* are inputs that ended a harness.
 
-HARNESSES=(api option peek topo resp)
+HARNESSES=(api option peek topo resp hostile)
 CORPUS=tests/fuzz/corpus
 KEPT=$BUILD/fuzz
 FUZZERS=$BUILD/tests/fuzz
@@ -26,18 +26,39 @@ replay()
         "$FUZZERS/replay_$1" "${@:4}"
 }
 
-# fuzz NAME SECONDS SEED OPTIONS LOG: fuzzes from the corpus and from what earlier runs kept.
-# The fuzzer's words go to the file LOG.
+# The file where executions of this build of fuzz_hostile are counted, and how many there are.
+hostile_counts()
+{
+    printf '%s/hostile-%s.counts' "$KEPT" "$(sha256sum <"$FUZZERS/fuzz_hostile" | cut -c 1-16)"
+}
+
+hostile_done()
+{
+    local file
+    file=$(hostile_counts)
+    if [[ -e $file ]]; then
+        awk -F '[= ]' '{ all += $14 + $16 } END { printf "%d", all }' "$file"
+    else
+        echo 0
+    fi
+}
+
+# fuzz NAME SECONDS SEED OPTIONS LOG [FLAG...]: fuzzes from the corpus and from what earlier runs
+# kept. The fuzzer's words go to the file LOG; the flags are its own.
 fuzz()
 {
-    local -a more=(-max_len=1100)
+    local -a more=(-max_len=1100 -timeout=120)
+    [[ $1 != hostile ]] || more=(-max_len=230 -timeout=60)
+    local counts=''
+    [[ $1 != hostile ]] || counts=$(hostile_counts)
     [[ ! -e tests/fuzz/fuzz_$1.dict ]] ||
-        more=(-max_len=2600 -dict="tests/fuzz/fuzz_$1.dict")
+        more=(-max_len=2600 -timeout=120 -dict="tests/fuzz/fuzz_$1.dict")
     mkdir -p "$KEPT/corpus/$1"
     {
-        env TIDEPOOL_OPTIONS="$4" ${STEADY+"${STEADY[@]}"} "$FUZZERS/fuzz_$1" \
-            -max_total_time="$2" -seed="$3" -timeout=120 -len_control=20 -print_final_stats=1 \
-            -artifact_prefix="$KEPT/$1-" "${more[@]}" "$KEPT/corpus/$1" "$CORPUS/$1" \
+        env TIDEPOOL_OPTIONS="$4" ${counts:+FUZZ_COUNTS="$counts"} \
+            ${STEADY+"${STEADY[@]}"} "$FUZZERS/fuzz_$1" \
+            -max_total_time="$2" -seed="$3" -len_control=20 -print_final_stats=1 \
+            -artifact_prefix="$KEPT/$1-" "${more[@]}" "${@:6}" "$KEPT/corpus/$1" "$CORPUS/$1" \
             </dev/null >"$5" 2>&1
     } 2>/dev/null
 }

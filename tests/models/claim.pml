@@ -5,8 +5,8 @@
  * As in core/box: claim is tide_ring_claim (which also says beforehand, in the producer's entry,
  * what it is about to claim), publish is tide_ring_publish, the reader is tide_sub_poll at
  * level 0 (tide_ring_see), release is trim_slots. There the publish word is stored: claims that
- * nobody will publish are padded by tide_mend alone, while nobody else is at work. Where somebody
- * repairs while others are, both sides have to compare and swap as here.
+ * nobody will publish are padded by tide_mend alone, while nobody else is at work, which is
+ * crew.pml. Where somebody repairs while others are, both sides have to compare and swap as here.
  *
  * Repair. A producer that is dead, or whose handle is taken from it (fenced: it may still be
  * awake, somewhere), has left a note of the slot that it was about to claim. That slot is padded

@@ -6,7 +6,9 @@
  * is session_judge with session_place_held, leave is session_leave, place is session_place
  * (tide_order_take, then tide_order_fill). tide_session_open fences and opens in one turn behind
  * the door; here the lease does the first half and the client the second. The list that is
- * handed over is a set: judge takes batches in any order.
+ * handed over is a set: judge takes batches in any order. A producer that orders its own batch has
+ * the door before it publishes (tide_session_try, tide_session_submit_in); what it does there is
+ * the same.
  *
  * Holds: the client's batches have their places in its order, without a gap (F1, F2), each once
  * (D1), as many places as were taken; nothing of an epoch gets a place when its fence is there

@@ -201,11 +201,14 @@ static bool row_wanted(const struct request *request, const char *name)
     return false;
 }
 
+/* The longest value is a path, of at most 4095 bytes, behind `file:`. */
+enum { ABOUT_VALUE = 4096 + 64 };
+
 void about_config(struct conn *conn, const struct request *request)
 {
     struct text sub = request_arg(request, 1);
     const char *name;
-    char value[512];
+    char value[ABOUT_VALUE];
     int64_t rows = 0;
     (void)conn;
     if (!text_is(sub, "get")) {

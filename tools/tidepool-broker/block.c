@@ -76,6 +76,7 @@ static void block_expired(uv_timer_t *timer)
     out_array(&server.out, -1);
     conn_flush(conn);
     conn_resume(conn);
+    conn_end_turn();
 }
 
 bool block_start(struct conn *conn, uint64_t timeout, uint64_t count, const struct block_key *key,

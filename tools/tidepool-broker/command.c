@@ -31,7 +31,7 @@ static const struct command commands[] = {
     {"xdel", -3, "write fast", 1, 1, 1, write_xdel},
 };
 
-enum { COMMANDS = sizeof commands / sizeof commands[0] };
+enum { COMMANDS = sizeof commands / sizeof commands[0], COMMAND_LARGE = 16 << 10 };
 
 const struct command *command_row(unsigned row)
 {
@@ -92,30 +92,41 @@ static void command_unknown(const struct request *request)
                   (int)(name.size < 128 ? name.size : 128), name.at, args);
 }
 
-void command_run(struct conn *conn, const struct resp_args *args, const char *data, size_t size)
+/* The reply behind the mark is large, and would be more than may wait: then it was not given.
+ * Commands that write have small ones, and are not run twice. */
+static bool command_waits(struct conn *conn, const struct command *command, struct out_mark mark)
+{
+    size_t total = server.out.total;
+    if (conn->pending == 0 || conn->pending + total <= server.is.max_output ||
+        total < mark.total + COMMAND_LARGE || strncmp(command->flags, "write", 5) == 0)
+        return false;
+    out_back(&server.out, mark);
+    server.commands--;
+    conn->full = true;
+    return true;
+}
+
+bool command_run(struct conn *conn, const struct resp_args *args, const char *data, size_t size)
 {
     struct request request = {args, data, size};
     if (args->count == 0)
-        return;
+        return true;
     server.commands++;
     const struct command *command = command_find(request_arg(&request, 0));
     /* Only appends are put off. */
     if (command == NULL || command->run != write_add)
-        write_end(conn);
+        write_settle(conn);
     if (command == NULL) {
         command_unknown(&request);
-        return;
+        return true;
     }
     int64_t count = args->count;
     if (command->arity > 0 ? count != command->arity : count < -command->arity) {
-        write_end(conn);
+        write_settle(conn);
         command_error("ERR wrong number of arguments for '%s' command", command->name);
-        return;
+        return true;
     }
+    struct out_mark mark = out_mark(&server.out);
     command->run(conn, &request);
-}
-
-void command_end(struct conn *conn)
-{
-    write_end(conn);
+    return !command_waits(conn, command, mark);
 }

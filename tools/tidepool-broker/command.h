@@ -21,7 +21,7 @@ struct request {
 static inline struct text request_arg(const struct request *request, uint32_t i)
 {
     const struct resp_arg *arg = &request->args->arg[i];
-    return (struct text){request->data + arg->at, arg->size};
+    return (struct text){resp_base(request->args, request->data) + arg->at, arg->size};
 }
 
 static inline uint32_t request_count(const struct request *request)
@@ -50,8 +50,8 @@ bool text_number(struct text text, int64_t *number);
 void command_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void command_syntax(void);
 
-/* Runs it. Appends may be put off until command_end, which makes one batch of them. */
-void command_run(struct conn *conn, const struct resp_args *args, const char *data, size_t size);
-void command_end(struct conn *conn);
+/* Runs it. Appends are put off, see write.h. False: its reply is too large to wait behind those
+ * that do (--max-output); it is to be run again when they are gone. */
+bool command_run(struct conn *conn, const struct resp_args *args, const char *data, size_t size);
 
 #endif

@@ -6,53 +6,46 @@
 
 #include "block.h"
 #include "command.h"
+#include "send.h"
 #include "store.h"
+#include "streams.h"
+#include "write.h"
 
 enum {
-    CONN_READ = 256 << 10,   /* bytes that are read at once */
+    CONN_READ = 32 << 10,    /* bytes that are read at once; then it is the turn of others */
+    CONN_REST = 8 << 10,     /* of a request that are copied to be read on behind them */
     CONN_TURN = 256 << 10,   /* bytes of replies after which they are sent */
+    CONN_ENOUGH = 64 << 10,  /* bytes of appends after which they are made and answered */
     CONN_BLOCKED = 64 << 10, /* bytes of requests that are read from one that is blocked */
     CONN_FIRST = 4 << 10,
-    CONN_PIECES = 64,
     CONN_KEEPALIVE = 300
 };
 
 static struct {
-    char buffer[CONN_READ];
+    char buffer[CONN_REST + CONN_READ];
     struct resp_args args;
     struct conn *first;
     uint64_t id;
-    bool serving;
-    struct conn *held; /* whose replies wait for a sync */
-    uv_work_t sync;
-    int sync_result;
-    bool syncing, broken;
+    bool ending;
+    struct conn *paused; /* that have more to say, and had their part of the turn */
+    bool crowded;        /* somebody is not read from, because of what others have waiting */
 } conns;
-
-/* Bytes that wait in this connection: `size` is what was there before. */
-struct conn_block {
-    uv_write_t request;
-    struct conn *conn;
-    size_t size;
-    char data[];
-};
 
 /* ---- closing ---- */
 
-/* Nothing of it waits for a sync any more. */
-static void conn_unhold(struct conn *conn)
+/* It is not to be read again at the end of the turn. */
+static void conn_unpause(struct conn *conn)
 {
-    struct conn **at = &conns.held;
-    if (conn->held == NULL)
+    struct conn **at = &conns.paused;
+    if (!conn->paused)
         return;
     while (*at != conn)
-        at = &(*at)->held_next;
-    *at = conn->held_next;
-    conn->pending -= conn->held->size;
-    server.buffers -= conn->held->size;
-    free(conn->held);
-    conn->held = NULL;
+        at = &(*at)->paused_next;
+    *at = conn->paused_next;
+    conn->paused = false;
 }
+
+static void conn_relax(void);
 
 static void conn_free(uv_handle_t *handle)
 {
@@ -63,6 +56,7 @@ static void conn_free(uv_handle_t *handle)
     free(conn->in);
     free(conn->name);
     free(conn);
+    conn_relax();
 }
 
 void conn_close(struct conn *conn)
@@ -70,8 +64,10 @@ void conn_close(struct conn *conn)
     if (conn->closing)
         return;
     conn->closing = true;
+    write_forget(conn);
     block_cancel(conn);
-    conn_unhold(conn);
+    send_forget(conn);
+    conn_unpause(conn);
     store_leave(conn->client);
     conn->client = NULL;
     if (conn->prev != NULL)
@@ -89,8 +85,7 @@ void conn_close_all(void)
 {
     while (conns.first != NULL)
         conn_close(conns.first);
-    free(conns.args.arg);
-    conns.args = (struct resp_args){NULL, 0, 0, false};
+    resp_free(&conns.args);
 }
 
 void conn_sweep(uint64_t idle_ms)
@@ -113,177 +108,17 @@ static void conn_overfull(struct conn *conn)
 
 /* ---- out ---- */
 
-static void conn_sync(void);
-
-static void conn_written(uv_write_t *request, int status)
+void conn_flush(struct conn *conn)
 {
-    struct conn_block *block = (struct conn_block *)(void *)request;
-    struct conn *conn = block->conn;
-    conn->pending -= block->size;
-    server.buffers -= block->size;
-    free(block);
-    if (conn->closing)
-        return;
-    conn->active = uv_now(server.loop);
-    if (status < 0 || (conn->last && conn->pending == 0))
+    if (!send_out(conn))
+        conn_overfull(conn);
+    else if (conn->last && conn->pending == 0)
         conn_close(conn);
-    else if (conn->pending == 0)
-        conn_resume(conn);
-}
-
-/* The pieces from number *piece on, without the first `skip` bytes, as vectors. */
-static unsigned conn_vectors(uv_buf_t vector[CONN_PIECES], uint32_t piece, size_t skip)
-{
-    const struct out *out = &server.out;
-    unsigned count = 0;
-    for (; piece < out->pieces && count < CONN_PIECES; piece++, skip = 0) {
-        const struct out_piece *is = &out->piece[piece];
-        const char *at = is->at != NULL ? is->at : out->text + is->from;
-        vector[count++] = uv_buf_init((char *)(uintptr_t)(at + skip), (unsigned)(is->size - skip));
-    }
-    return count;
-}
-
-/* Sends what the socket takes at once; false: the connection broke. */
-static bool conn_send(struct conn *conn, uint32_t *piece, size_t *skip)
-{
-    uv_buf_t vector[CONN_PIECES];
-    while (*piece < server.out.pieces) {
-        unsigned count = conn_vectors(vector, *piece, *skip);
-        int sent = uv_try_write(&conn->uv.stream, vector, count);
-        if (sent == UV_EAGAIN)
-            return true;
-        if (sent < 0)
-            return false;
-        server.bytes_out += (uint64_t)sent;
-        for (*skip += (size_t)sent;
-             *piece < server.out.pieces && *skip >= server.out.piece[*piece].size; ++*piece)
-            *skip -= server.out.piece[*piece].size;
-    }
-    return true;
-}
-
-/* Hands the block to the loop; false: the connection broke. */
-static bool conn_write(struct conn *conn, struct conn_block *block)
-{
-    uv_buf_t all = uv_buf_init(block->data, (unsigned)block->size);
-    if (uv_write(&block->request, &conn->uv.stream, &all, 1, conn_written) == 0)
-        return true;
-    conn->pending -= block->size;
-    server.buffers -= block->size;
-    free(block);
-    return false;
-}
-
-/* ---- replies that wait for the medium ---- */
-
-static bool conn_waits(const struct conn *conn)
-{
-    return server.is.store.durable && conn->wants > store_durable();
 }
 
 void conn_appended(struct conn *conn)
 {
     conn->wants = store_top();
-}
-
-/* In a thread of the loop's. */
-static void conn_sync_work(uv_work_t *work)
-{
-    (void)work;
-    conns.sync_result = store_sync();
-}
-
-static void conn_synced(uv_work_t *work, int status)
-{
-    struct conn *conn = conns.held, *next;
-    (void)work;
-    conns.syncing = false;
-    if (status == 0 && conns.sync_result != 0 && !conns.broken) {
-        server_say("the medium failed: %s; connections that wait for it are closed",
-                   strerror(-conns.sync_result));
-        conns.broken = true;
-    }
-    conns.held = NULL;
-    for (; conn != NULL; conn = next) {
-        struct conn_block *block = conn->held;
-        next = conn->held_next;
-        if (conns.sync_result == 0 && conn_waits(conn)) {
-            conn->held_next = conns.held;
-            conns.held = conn;
-            continue;
-        }
-        conn->held = NULL;
-        if (conns.sync_result == 0 && conn_write(conn, block))
-            continue;
-        if (conns.sync_result != 0) {
-            conn->pending -= block->size;
-            server.buffers -= block->size;
-            free(block);
-        }
-        conn_close(conn);
-    }
-    if (conns.held != NULL)
-        conn_sync();
-}
-
-/* One at a time; all that wait when it begins share it. */
-static void conn_sync(void)
-{
-    if (!conns.syncing && uv_queue_work(server.loop, &conns.sync, conn_sync_work, conn_synced) == 0)
-        conns.syncing = true;
-}
-
-/* ---- sending ---- */
-
-/* Copies what is left, for later. */
-static bool conn_keep(struct conn *conn, uint32_t piece, size_t skip)
-{
-    uv_buf_t vector[CONN_PIECES];
-    size_t size = 0;
-    for (uint32_t i = piece; i < server.out.pieces; i++)
-        size += server.out.piece[i].size;
-    size -= skip;
-    struct conn_block *block = NULL;
-    if (size <= server.is.max_buffers && server.buffers <= server.is.max_buffers - size)
-        block = malloc(sizeof *block + size);
-    if (block == NULL)
-        return false;
-    *block = (struct conn_block){.conn = conn, .size = size};
-    for (char *to = block->data; piece < server.out.pieces; piece += CONN_PIECES, skip = 0) {
-        unsigned count = conn_vectors(vector, piece, skip);
-        for (unsigned i = 0; i < count; to += vector[i++].len)
-            memcpy(to, vector[i].base, vector[i].len);
-    }
-    conn->pending += size;
-    server.buffers += size;
-    server.bytes_out += size;
-    if (conn_waits(conn)) {
-        conn->held = block;
-        conn->held_next = conns.held;
-        conns.held = conn;
-        conn_sync();
-        return true;
-    }
-    return conn_write(conn, block);
-}
-
-void conn_flush(struct conn *conn)
-{
-    struct out *out = &server.out;
-    uint32_t piece = 0;
-    size_t skip = 0;
-    bool good = !out->failed;
-    if (out->pieces > 0 && !conn->closing && good) {
-        server.flushes++;
-        good = (conn->pending > 0 || conn_waits(conn) || conn_send(conn, &piece, &skip)) &&
-               (piece == out->pieces || conn_keep(conn, piece, skip));
-    }
-    out_clear(out);
-    if (!good)
-        conn_overfull(conn);
-    else if (conn->last && conn->pending == 0)
-        conn_close(conn);
 }
 
 /* ---- in ---- */
@@ -292,9 +127,12 @@ static void conn_alloc(uv_handle_t *handle, size_t size, uv_buf_t *buf)
 {
     struct conn *conn = handle->data;
     (void)size;
-    *buf = uv_buf_init(conns.buffer, sizeof conns.buffer);
-    if (conn->in_size == 0)
+    if (conn->in_size <= CONN_REST) {
+        if (conn->in_size > 0)
+            memcpy(conns.buffer, conn->in, conn->in_size);
+        *buf = uv_buf_init(conns.buffer + conn->in_size, CONN_READ);
         return;
+    }
     /* As much again as came: what was announced and not sent takes no memory. */
     size_t room = conn->in_room * 2;
     if (conn->in_size == conn->in_room) {
@@ -322,14 +160,18 @@ static bool conn_save(struct conn *conn, const char *data, size_t size)
         conn->in_size = conn->in_room = 0;
         return true;
     }
-    if (conn->in == NULL) {
+    if (size > conn->in_room) {
         size_t room = CONN_FIRST;
         while (room < size)
             room *= 2;
-        if (server.buffers + room > server.is.max_buffers || (conn->in = malloc(room)) == NULL)
+        char *in = NULL;
+        if (server.buffers + room - conn->in_room <= server.is.max_buffers)
+            in = realloc(conn->in, room);
+        if (in == NULL)
             return false;
+        server.buffers += room - conn->in_room;
+        conn->in = in;
         conn->in_room = room;
-        server.buffers += room;
     }
     if (conn->in != data)
         memmove(conn->in, data, size);
@@ -342,8 +184,10 @@ static void conn_read(uv_stream_t *stream, ssize_t got, const uv_buf_t *buf);
 /* Reads from it, or not. */
 static void conn_steer(struct conn *conn)
 {
-    bool want =
-        conn->pending == 0 && !conn->last && (conn->wait == NULL || conn->in_size < CONN_BLOCKED);
+    bool room = send_room(conn);
+    bool want = room && !conn->last && !conn->paused &&
+                (conn->wait == NULL || conn->in_size < CONN_BLOCKED);
+    conns.crowded = conns.crowded || (!room && send_crowded());
     if (conn->closing || want == conn->reading)
         return;
     conn->reading = want;
@@ -366,22 +210,22 @@ static size_t conn_run(struct conn *conn, const char *data, size_t size)
 {
     char error[RESP_ERROR_MAX];
     size_t at = 0, used;
-    while (!conn->closing && !conn->last && conn->wait == NULL && conn->pending == 0) {
+    while (!conn->closing && !conn->last && conn->wait == NULL && send_room(conn)) {
         enum resp_result result = resp_next(&conn->scan, &conns.args, data + at, size - at,
                                             (uint32_t)server.is.max_message, &used, error);
         if (result == RESP_MORE)
             break;
         if (result == RESP_REQUEST) {
-            command_run(conn, &conns.args, data + at, used);
+            if (!command_run(conn, &conns.args, data + at, used))
+                break;
             at += used;
         } else {
-            command_end(conn);
+            write_settle(conn);
             conn_refuse(conn, result == RESP_BAD ? error : "no memory for this request");
         }
         if (server.out.total >= CONN_TURN)
             conn_flush(conn);
     }
-    command_end(conn);
     return at;
 }
 
@@ -395,11 +239,80 @@ static void conn_turn(struct conn *conn, const char *data, size_t size)
     if (!conn->closing && !conn_save(conn, data + used, size - used))
         conn_overfull(conn);
     conn_steer(conn);
-    if (conns.serving)
+}
+
+void conn_reply(struct conn *conn)
+{
+    conn_flush(conn);
+    conn_steer(conn);
+}
+
+/* Reads no more from it in this turn: libuv would go on while the buffer becomes full. */
+static void conn_pause(struct conn *conn)
+{
+    conn->paused = true;
+    conn->paused_next = conns.paused;
+    conns.paused = conn;
+    conn_steer(conn);
+}
+
+void conn_retry(struct conn *conn)
+{
+    conn->retry = true;
+    if (!conn->paused)
+        conn_pause(conn);
+}
+
+void conn_next_turn(void)
+{
+    conn_end_turn();
+    while (conns.paused != NULL) {
+        struct conn *conn = conns.paused;
+        bool retry = conn->retry;
+        conn_unpause(conn);
+        conn->retry = false;
+        if (retry)
+            conn_resume(conn);
+        else
+            conn_steer(conn);
+    }
+    /* Those that were tried again may have appended. */
+    conn_end_turn();
+}
+
+/* There is room again for the replies of those who have some waiting. */
+static void conn_relax(void)
+{
+    if (!conns.crowded || !send_relaxed())
         return;
-    conns.serving = true;
-    block_serve();
-    conns.serving = false;
+    conns.crowded = false;
+    for (struct conn *conn = conns.first; conn != NULL; conn = conn->next)
+        if (!conn->reading)
+            conn_retry(conn);
+    conn_next_turn();
+}
+
+void conn_sent(struct conn *conn, bool good)
+{
+    conn->active = uv_now(server.loop);
+    if (!good || (conn->last && conn->pending == 0))
+        conn_close(conn);
+    else if (send_room(conn))
+        conn_resume(conn);
+    conn_end_turn();
+    conn_relax();
+}
+
+void conn_end_turn(void)
+{
+    if (conns.ending)
+        return;
+    conns.ending = true;
+    write_finish();
+    do
+        block_serve();
+    while (write_finish());
+    conns.ending = false;
 }
 
 void conn_resume(struct conn *conn)
@@ -418,15 +331,29 @@ static void conn_read(uv_stream_t *stream, ssize_t got, const uv_buf_t *buf)
         return;
     }
     if (got < 0) {
-        conn_close(conn);
+        /* It may have said no more than that this is all, and wait for its answers. */
+        conn_end_turn();
+        conn->last = true;
+        if (got == UV_EOF && conn->pending > 0)
+            conn_steer(conn);
+        else
+            conn_close(conn);
         return;
     }
     server.bytes_in += (uint64_t)got;
     conn->active = uv_now(server.loop);
-    if (buf->base == conns.buffer)
-        conn_turn(conn, buf->base, (size_t)got);
+    if (!server.spin.busy && server.spin.ns > 0)
+        spin_hears(&server.spin, uv_hrtime());
+    bool more = (size_t)got == buf->len;
+    if (buf->base == conns.buffer + conn->in_size)
+        conn_turn(conn, conns.buffer, conn->in_size + (size_t)got);
     else
         conn_turn(conn, conn->in, conn->in_size + (size_t)got);
+    if (more && !conn->closing)
+        conn_pause(conn);
+    /* A batch that is large gains nothing by growing, and others wait for it. */
+    if (streams_gathered() >= CONN_ENOUGH)
+        conn_end_turn();
 }
 
 /* ---- accepting ---- */

@@ -213,12 +213,3 @@ void index_drop(struct index *index)
     if (++chunk->first == chunk->end)
         index_free_first(index);
 }
-
-uint32_t index_oldest(const struct index *index, struct sid *last)
-{
-    if (index->count == 0)
-        return 0;
-    const struct index_chunk *chunk = index->chunk[index->head];
-    *last = cell_id(chunk, chunk->end - 1);
-    return chunk->end - chunk->first;
-}

@@ -1,6 +1,6 @@
 /*
- * index.h - of one stream: which ids it has, in order, and where in the log each entry is.
- * Pure: it knows nothing of the log.
+ * index.h - of one stream: the first ids of its runs, in order, and where in the log each is.
+ * Pure: it knows nothing of the log, and calls what it has entries.
  *
  * An entry takes 16 bytes, in chunks of up to 256 entries. Ids only grow, entries go only from
  * the old end. The index is bounded by the log, for it names nothing that is not there.
@@ -54,9 +54,6 @@ void index_move(struct index *index, const struct index_at *at, uint32_t place, 
 
 /* Drops the oldest entry. */
 void index_drop(struct index *index);
-
-/* Entries of the oldest chunk, and the id of its last one; 0: the index is empty. */
-uint32_t index_oldest(const struct index *index, struct sid *last);
 
 /* Bytes that all indexes hold. */
 uint64_t index_bytes(void);

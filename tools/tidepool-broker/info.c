@@ -87,10 +87,13 @@ static void info_stats(struct info *info)
     info_number(info, "connections_closed_idle", server.closed_idle);
     info_number(info, "connections_closed_buffers", server.closed_buffers);
     info_number(info, "connections_closed_protocol", server.closed_protocol);
+    info_number(info, "spins", server.spin.waits);
+    info_number(info, "spins_that_paid", server.spin.paid);
 }
 
 static void info_log(struct info *info)
 {
+    streams_commit();
     struct tide_log_stat log = store_stat();
     struct streams_stat streams = streams_stat();
     info_number(info, "log_level", log.level);
@@ -115,6 +118,7 @@ static void info_keyspace(struct info *info)
     struct streams_stat streams = streams_stat();
     info_number(info, "streams", streams.streams);
     info_number(info, "entries", streams.entries);
+    info_number(info, "runs", streams.runs);
 }
 
 static const struct {

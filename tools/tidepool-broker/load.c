@@ -4,7 +4,7 @@
 
 #include "streams_inner.h"
 
-/* An entry that came behind ones with higher ids: it was written again. */
+/* A run that came behind ones with higher ids: it was written again. */
 struct stray {
     struct stream *stream;
     struct index_entry entry;
@@ -32,13 +32,12 @@ static void load_stray(struct stream *stream, const struct index_entry *entry, u
     load.stray[load.count++] = (struct stray){stream, *entry, place};
 }
 
-static void load_entry(struct stream *stream, const struct record *record,
-                       const struct store_seen *seen)
+static void load_run(struct stream *stream, struct sid first, const struct store_seen *seen)
 {
-    struct index_entry entry = {record->id, store_short(seen->place), store_cell(seen->data)};
+    struct index_entry entry = {first, store_short(seen->place), store_cell(seen->data)};
     struct index_at at;
     if (index_upto(&stream->index, SID_MAX, &at) &&
-        sid_compare(record->id, index_get(&stream->index, &at).id) <= 0)
+        sid_compare(first, index_get(&stream->index, &at).id) <= 0)
         load_stray(stream, &entry, seen->place);
     else if (!index_add(&stream->index, &entry))
         load.memory = true;
@@ -57,15 +56,39 @@ static void load_drop(struct stream *stream)
     streams_forget(stream);
 }
 
+/* The stream is as the message says. */
+static void load_state(struct stream *stream, const struct record *record, struct sid last)
+{
+    stream->exists = true;
+    if (sid_compare(last, stream->last) > 0)
+        stream->last = last;
+    if ((record->kind & RECORD_FLOOR) != 0 && sid_compare(record->floor, stream->floor) > 0)
+        stream->floor = record->floor;
+}
+
+/* The clock does not go back: to the run's time, nor to that of its last entry, if it got it. */
+static void load_time(const struct record *record, struct sid last)
+{
+    uint64_t ms = record->ms;
+    if (last.seq == record->number + record->count - 1 && last.ms > ms)
+        ms = last.ms;
+    all.ms = ms > all.ms ? ms : all.ms;
+}
+
 static bool load_one(const struct store_seen *seen, void *with)
 {
     struct record record;
+    struct sid first, last = {0, 0};
     (void)with;
-    if (!record_read(&record, seen->data, seen->size, seen->tag, seen->number)) {
+    bool good = record_read(&record, seen->data, seen->size, seen->tag);
+    unsigned kind = good ? record.kind & ~(unsigned)RECORD_FLOOR : 0;
+    if (!good || (kind == RECORD_RUN && !record_check(&record, &first, &last))) {
         load.strange = true;
         return true;
     }
-    unsigned kind = record.kind & ~(unsigned)RECORD_FLOOR;
+    all.newest = seen->place;
+    if (record.number + record.count > all.number)
+        all.number = record.number + record.count;
     struct stream *stream = streams_find(record.key, record.key_size, kind != RECORD_DROP);
     if (stream == NULL) {
         load.memory = load.memory || kind != RECORD_DROP;
@@ -75,16 +98,14 @@ static bool load_one(const struct store_seen *seen, void *with)
         load_drop(stream);
         return true;
     }
-    stream->exists = true;
     stream->pin = seen->place;
-    if (kind != RECORD_TRIM)
-        load_entry(stream, &record, seen);
-    if (sid_compare(record.id, stream->last) > 0)
-        stream->last = record.id;
-    if ((record.kind & RECORD_FLOOR) != 0 && sid_compare(record.floor, stream->floor) > 0)
-        stream->floor = record.floor;
-    if (kind == RECORD_ENTRY && record.id.ms > all.ms)
-        all.ms = record.id.ms;
+    if (kind == RECORD_RUN) {
+        load_run(stream, first, seen);
+        load_time(&record, last);
+    } else {
+        last = (struct sid){record.ms, record.seq};
+    }
+    load_state(stream, &record, last);
     return true;
 }
 
@@ -151,11 +172,17 @@ static void load_strays(void)
 static void load_finish(struct stream *stream)
 {
     struct index_at at;
-    while (index_from(&stream->index, (struct sid){0, 0}, &at) &&
-           sid_compare(index_get(&stream->index, &at).id, stream->floor) < 0)
-        index_drop(&stream->index);
+    struct record record;
+    struct trim trim = {.kind = TRIM_FROM, .first = stream->floor};
+    bool more = index_from(&stream->index, (struct sid){0, 0}, &at);
+    for (; more; more = index_forward(&stream->index, &at)) {
+        streams_run(stream, &at, &record);
+        stream->count += record.count;
+    }
     all.streams += stream->exists;
-    all.entries += stream->index.count;
+    all.entries += stream->count;
+    all.runs += stream->index.count;
+    streams_cut(stream, &trim);
 }
 
 bool streams_load(char *error, size_t len)
@@ -171,6 +198,7 @@ bool streams_load(char *error, size_t len)
         snprintf(error, len, "the log has messages that no broker wrote");
     else if (good && load.memory)
         snprintf(error, len, "no memory for the streams of the log");
+    all.trimmed = 0;
     streams_reclaim();
     return good && !load.strange && !load.memory;
 }

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -27,6 +28,8 @@ static struct {
     uv_pipe_t pipe;
     uv_signal_t signal[SIGNALS];
     uv_timer_t sweep;
+    uv_prepare_t before;
+    uv_check_t turn;
     bool stopped, pidfile, pipe_open;
 } parts;
 
@@ -201,6 +204,31 @@ static void on_sweep(uv_timer_t *timer)
     conn_sweep(server.is.idle * 1000);
 }
 
+static void pause_a_moment(void)
+{
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("isb");
+#endif
+}
+
+static void on_poll(uv_prepare_t *before)
+{
+    (void)before;
+    uint64_t until = spin_until(&server.spin, uv_hrtime());
+    while (uv_hrtime() < until)
+        pause_a_moment();
+    spin_polls(&server.spin, uv_hrtime());
+}
+
+/* All that can be read now was read. */
+static void on_turn(uv_check_t *turn)
+{
+    (void)turn;
+    conn_next_turn();
+}
+
 static void watch(void)
 {
     static const int numbers[SIGNALS] = {SIGTERM, SIGINT};
@@ -209,6 +237,12 @@ static void watch(void)
         uv_signal_start(&parts.signal[i], on_signal, numbers[i]);
     }
     signal(SIGPIPE, SIG_IGN);
+    uv_check_init(&parts.loop, &parts.turn);
+    uv_check_start(&parts.turn, on_turn);
+    server.spin.ns = server.is.spin * 1000;
+    uv_prepare_init(&parts.loop, &parts.before);
+    if (server.spin.ns > 0)
+        uv_prepare_start(&parts.before, on_poll);
     uv_timer_init(&parts.loop, &parts.sweep);
     if (server.is.idle > 0)
         uv_timer_start(&parts.sweep, on_sweep, 500, 500);
@@ -233,6 +267,10 @@ int main(int argc, char **argv)
     if (read != 0)
         return read == 1 ? 0 : 2;
     allow_files();
+    /* To zero a huge page, or to find one, takes long, and all clients wait. A device has no
+     * others: there each access would be SIGBUS. */
+    if (strncmp(server.is.store.source, "dax:", 4) != 0)
+        prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
     if (!store_open(&server.is.store, error, sizeof error) || !streams_load(error, sizeof error)) {
         server_say("%s", error);
         streams_close();

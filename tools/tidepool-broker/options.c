@@ -43,15 +43,21 @@ static const char help[] =
     "  --sessions N          level 4: connections that append, at once (1000)\n"
     "  --ack WHEN            XADD is answered when the entry has its place in the order:\n"
     "                        ordered; or when it is on the medium of file: or dax: as well:\n"
-    "                        durable, at level 5. All that wait share a sync (ordered)\n"
+    "                        durable. All that wait share a sync (ordered)\n"
     "Limits\n"
     "  --max-connections N   (10000)\n"
     "  --max-message SIZE    bytes of one request (16M, at most a quarter of a ring)\n"
-    "  --max-output SIZE     bytes of one reply; more is an error that asks for COUNT (64M)\n"
-    "  --max-buffers SIZE    requests in parts and replies not yet taken, of all connections;\n"
-    "                        who wants more is disconnected (256M)\n"
+    "  --max-output SIZE     bytes of one reply; more is an error that asks for COUNT. Also of\n"
+    "                        replies that a client has not taken: with more it is not read\n"
+    "                        from (64M)\n"
+    "  --max-buffers SIZE    requests in parts and replies not yet taken, of all connections:\n"
+    "                        from half on clients who take no replies are not read from; who\n"
+    "                        wants more is disconnected (256M)\n"
     "  --idle SECONDS        disconnects who says nothing for so long; 0: never (0)\n"
     "The process\n"
+    "  --spin MICROSECONDS   while clients send small requests one at a time, the process\n"
+    "                        waits awake, so that it serves them so far apart, as long as that\n"
+    "                        saves sleeping; 0: never (8)\n"
     "  --pidfile PATH        written when it listens, removed at the end\n"
     "  --help, --version\n"
     "\n"
@@ -107,6 +113,7 @@ enum {
     OPT_OUTPUT,
     OPT_BUFFERS,
     OPT_IDLE,
+    OPT_SPIN,
     OPT_PIDFILE,
     OPT_HELP,
     OPT_VERSION
@@ -129,6 +136,7 @@ static const struct option names[] = {
     {"max-output", required_argument, NULL, OPT_OUTPUT},
     {"max-buffers", required_argument, NULL, OPT_BUFFERS},
     {"idle", required_argument, NULL, OPT_IDLE},
+    {"spin", required_argument, NULL, OPT_SPIN},
     {"pidfile", required_argument, NULL, OPT_PIDFILE},
     {"help", no_argument, NULL, OPT_HELP},
     {"version", no_argument, NULL, OPT_VERSION},
@@ -155,6 +163,8 @@ static bool options_figure(struct options *options, int which, const char *name,
         return options_number(name, text, true, 64 << 10, 1024 * GIB, &options->max_buffers);
     case OPT_IDLE:
         return options_number(name, text, false, 0, 1000000, &options->idle);
+    case OPT_SPIN:
+        return options_number(name, text, false, 0, 1000, &options->spin);
     case OPT_BROKERS:
         if (!options_number(name, text, false, 1, 32, &number))
             return false;
@@ -248,6 +258,7 @@ int options_read(struct options *options, int argc, char **argv)
         .max_connections = 10000,
         .max_output = 64 * MIB,
         .max_buffers = 256 * MIB,
+        .spin = 8,
     };
     opterr = 0;
     while ((which = getopt_long(argc, argv, ":", names, &row)) != -1) {
@@ -300,6 +311,7 @@ bool options_row(const struct options *options, unsigned row, const char **name,
         {"maxclients", NULL, options->max_connections},
         {"proto-max-bulk-len", NULL, options->max_message},
         {"timeout", NULL, options->idle},
+        {"spin", NULL, options->spin},
         {"max-output", NULL, options->max_output},
         {"max-buffers", NULL, options->max_buffers},
         {"source", store->source, 0},

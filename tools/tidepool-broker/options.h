@@ -19,6 +19,7 @@ struct options {
     struct store_options store;
     uint64_t max_connections, max_message, max_output, max_buffers;
     uint64_t idle; /* seconds; 0: for ever */
+    uint64_t spin; /* microseconds; 0: never */
 };
 
 /* 0: go on; 1: what was asked for was said, end with 0; 2: usage, said on stderr. */

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "block.h"
+#include "entries.h"
 
 static void range_error(void)
 {
@@ -23,25 +24,45 @@ static bool read_limit(struct out_mark mark)
     return false;
 }
 
-static void read_entry(const struct stream *stream, const struct index_at *at)
+/* Strings of which the names stand elsewhere. */
+static void read_values(const struct record_entry *entry)
 {
-    struct entry entry = streams_entry(stream, at);
+    const char *text = entry->text, *names = entry->names, *end = text + entry->size;
+    while (text < end) {
+        uint32_t name = record_bulk(names), value = record_bulk(text);
+        out_bytes(&server.out, names, name);
+        out_name(&server.out, text, value);
+        names += name;
+        names += record_bulk(names);
+        text += value;
+    }
+}
+
+static void read_entry(const struct record_entry *entry)
+{
     out_array(&server.out, 2);
-    out_id(&server.out, entry.id);
-    out_array(&server.out, entry.strings);
-    out_name(&server.out, entry.text, entry.size);
+    out_id(&server.out, entry->id);
+    out_array(&server.out, entry->strings);
+    if (entry->names != NULL)
+        read_values(entry);
+    else
+        out_name(&server.out, entry->text, entry->size);
+}
+
+static bool read_more(struct entries_at *at, bool reverse)
+{
+    return reverse ? entries_back(at) : entries_forward(at);
 }
 
 /* How many entries there are from `at` on up to `end`, at most `most` (0: all of them). */
-static uint64_t read_count(const struct stream *stream, struct index_at at, struct sid end,
-                           uint64_t most, bool reverse)
+static uint64_t read_count(struct entries_at at, struct sid end, uint64_t most, bool reverse)
 {
     uint64_t count = 0;
     for (bool more = true; more && (most == 0 || count < most); count++) {
-        int side = sid_compare(index_get(&stream->index, &at).id, end);
+        int side = sid_compare(at.entry.id, end);
         if (reverse ? side < 0 : side > 0)
             break;
-        more = reverse ? index_back(&stream->index, &at) : index_forward(&stream->index, &at);
+        more = read_more(&at, reverse);
     }
     return count;
 }
@@ -50,27 +71,23 @@ static uint64_t read_count(const struct stream *stream, struct index_at at, stru
 static bool read_entries(const struct stream *stream, struct sid first, struct sid last,
                          uint64_t most, bool reverse, struct out_mark mark)
 {
-    struct index_at at;
-    bool some = sid_compare(first, last) <= 0 && (reverse ? index_upto(&stream->index, last, &at)
-                                                          : index_from(&stream->index, first, &at));
-    uint64_t count = some ? read_count(stream, at, reverse ? first : last, most, reverse) : 0;
+    static struct entries_at at;
+    bool some = sid_compare(first, last) <= 0 &&
+                (reverse ? entries_upto(&at, stream, last) : entries_from(&at, stream, first));
+    uint64_t count = some ? read_count(at, reverse ? first : last, most, reverse) : 0;
     out_array(&server.out, (int64_t)count);
     for (uint64_t i = 0; i < count; i++) {
-        read_entry(stream, &at);
+        read_entry(&at.entry);
         if (!read_limit(mark))
             return false;
-        if (reverse)
-            index_back(&stream->index, &at);
-        else
-            index_forward(&stream->index, &at);
+        read_more(&at, reverse);
     }
     return true;
 }
 
 bool read_has(const struct stream *stream, struct sid after)
 {
-    struct index_at at;
-    return sid_up(&after) && index_from(&stream->index, after, &at);
+    return stream->count > 0 && sid_compare(stream->last, after) > 0;
 }
 
 static bool read_one(const struct stream *stream, struct sid after, uint64_t count,
@@ -161,7 +178,7 @@ void read_length(struct conn *conn, const struct request *request)
     struct text key = request_arg(request, 1);
     const struct stream *stream = streams_find(key.at, key.size, false);
     (void)conn;
-    out_integer(&server.out, stream != NULL ? (int64_t)stream->index.count : 0);
+    out_integer(&server.out, stream != NULL ? (int64_t)stream->count : 0);
 }
 
 /* ---- XREAD ---- */

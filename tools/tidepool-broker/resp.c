@@ -127,28 +127,107 @@ static enum resp_result resp_array(const struct reading *in, struct resp_scan *s
     return RESP_REQUEST;
 }
 
-/* Words between blanks. Quotes would need bytes that are not there: they are refused. */
+/* ---- lines ---- */
+
+static bool line_blank(char c)
+{
+    return c == ' ' || (c >= '\t' && c <= '\r');
+}
+
+/* The byte that an escape in double quotes stands for; *at is on the backslash, and moves to
+ * the last byte of it. */
+static char line_escape(const char *text, size_t size, size_t *at)
+{
+    static const char names[] = "nrtba", bytes[] = "\n\r\t\b\a";
+    size_t i = ++*at;
+    unsigned value = 0;
+    if (text[i] == 'x' && size - i > 2) {
+        for (unsigned j = 1; j <= 2; j++) {
+            char c = text[i + j];
+            unsigned digit =
+                c >= '0' && c <= '9' ? (unsigned)(c - '0') : ((unsigned)c | 32) - 'a' + 10;
+            value = digit < 16 && (digit < 10) == (c <= '9') ? value * 16 + digit : 256;
+        }
+        if (value < 256) {
+            *at += 2;
+            return (char)value;
+        }
+    }
+    const char *name = memchr(names, text[i], sizeof names - 1);
+    return name != NULL ? bytes[name - names] : text[i];
+}
+
+/* The word at *at goes to `to` without its quotes; its size. -1: they do not match. */
+static int64_t line_word(const char *text, size_t size, size_t *at, char *to)
+{
+    const char *first = to;
+    char quote = '\0';
+    for (; *at < size; ++*at) {
+        char c = text[*at];
+        bool more = *at + 1 < size;
+        if (quote == '"' && c == '\\' && more) {
+            *to++ = line_escape(text, size, at);
+        } else if (quote == '\'' && c == '\\' && more && text[*at + 1] == '\'') {
+            *to++ = text[++*at];
+        } else if (quote != '\0' && c == quote) {
+            ++*at;
+            return !more || line_blank(text[*at]) ? to - first : -1;
+        } else if (quote == '\0' && (c == ' ' || c == '\t' || c == '\r')) {
+            break;
+        } else if (quote == '\0' && (c == '"' || c == '\'')) {
+            quote = c;
+        } else {
+            *to++ = c;
+        }
+    }
+    return quote == '\0' ? to - first : -1;
+}
+
+static bool line_room(struct resp_args *args, size_t size)
+{
+    if (size <= args->typed_room)
+        return true;
+    char *typed = realloc(args->typed, size);
+    if (typed == NULL)
+        return false;
+    args->typed = typed;
+    args->typed_room = (uint32_t)size;
+    return true;
+}
+
+/* Words between blanks, up to the end of the line. */
 static enum resp_result resp_line(const struct reading *in, struct resp_scan *scan,
                                   struct resp_args *args)
 {
-    size_t most = in->most < RESP_LINE_MAX ? in->most : RESP_LINE_MAX;
+    size_t most = in->most < RESP_LINE_MAX ? in->most : RESP_LINE_MAX, used = 0;
     const char *end = memchr(in->data, '\n', in->len < most ? in->len : most);
     if (end == NULL)
         return in->len < most ? RESP_MORE : resp_fail(in, "too big inline request");
     size_t size = (size_t)(end - in->data);
-    for (size_t at = 0; at < size;) {
-        size_t from;
-        while (at < size && memchr(" \t\r", in->data[at], 3) != NULL)
-            at++;
-        for (from = at; at < size && memchr(" \t\r", in->data[at], 3) == NULL; at++)
-            if (in->data[at] == '"' || in->data[at] == '\'')
-                return resp_fail(in, "quotes in an inline request");
-        if (at > from && !resp_keep(args, from, at - from))
-            return RESP_MEMORY;
-    }
+    if (!line_room(args, size + 1))
+        return RESP_MEMORY;
     args->line = true;
+    for (size_t at = 0;;) {
+        while (at < size && line_blank(in->data[at]))
+            at++;
+        if (at == size)
+            break;
+        int64_t word = line_word(in->data, size, &at, args->typed + used);
+        if (word < 0)
+            return resp_fail(in, "unbalanced quotes in request");
+        if (!resp_keep(args, used, (size_t)word))
+            return RESP_MEMORY;
+        used += (size_t)word;
+    }
     scan->at = (uint32_t)size + 1;
     return RESP_REQUEST;
+}
+
+void resp_free(struct resp_args *args)
+{
+    free(args->arg);
+    free(args->typed);
+    *args = (struct resp_args){NULL, 0, 0, 0, NULL, false};
 }
 
 enum resp_result resp_next(struct resp_scan *scan, struct resp_args *args, const char *data,

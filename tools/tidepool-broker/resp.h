@@ -3,8 +3,9 @@
  * caller's arguments, no input and output.
  *
  * A request is an array of bulk strings (*2\r\n$4\r\nECHO\r\n$2\r\nhi\r\n), or a line of words
- * that somebody typed. Numbers have one form only, without signs and leading zeroes, so the
- * bytes of a run of arguments can be kept as they came and sent to others later.
+ * that somebody typed, with quotes as Redis takes them ("\x00 \n \"", 'it\'s'). Numbers have
+ * one form only, without signs and leading zeroes, so the bytes of a run of arguments can be
+ * kept as they came and sent to others later.
  */
 #ifndef BROKER_RESP_H
 #define BROKER_RESP_H
@@ -15,17 +16,27 @@
 
 enum { RESP_ARGS_MAX = 1 << 20, RESP_LINE_MAX = 64 << 10, RESP_ERROR_MAX = 128 };
 
-/* Where an argument is, from the first byte of its request. */
+/* Where an argument is, from resp_base of its request. */
 struct resp_arg {
     uint32_t at, size;
 };
 
-/* The arguments of one request; `arg` grows by realloc and is the caller's to free. */
+/* The arguments of one request; `arg` and `typed` grow by realloc and are freed by resp_free. */
 struct resp_args {
     struct resp_arg *arg;
     uint32_t count, room;
-    bool line; /* typed: what is between the arguments is not in the form of an array */
+    uint32_t typed_room;
+    char *typed; /* the words of a line, without quotes, one behind the other */
+    bool line;   /* typed: the request has not the form of an array */
 };
+
+/* From where the arguments of the request in `data` are told. */
+static inline const char *resp_base(const struct resp_args *args, const char *data)
+{
+    return args->line ? args->typed : data;
+}
+
+void resp_free(struct resp_args *args);
 
 /* How far a request was read that is not complete yet. All zero at the beginning of one. */
 struct resp_scan {

@@ -8,11 +8,13 @@
 
 #include "options.h"
 #include "out.h"
+#include "spin.h"
 
 struct server {
     struct options is;
     uv_loop_t *loop;
     struct out out; /* replies of the connection whose turn it is */
+    struct spin spin;
     uint64_t started;
     uint64_t commands, errors, bytes_in, bytes_out, flushes;
     uint64_t accepted, refused, closed_buffers, closed_idle, closed_protocol;

@@ -2,6 +2,7 @@
 #include "store.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -10,10 +11,12 @@ enum { STORE_SESSIONS_MAX = 65536, STORE_READ = 64 };
 static struct {
     tide_log_t *log;
     tide_log_client_t *client; /* level 5: of all; level 4: of the program itself, session 0 */
+    tide_log_reader_t *guard;  /* nobody trims what is not below its position */
     struct store_options is;
     uint64_t next, top, earliest;
     uintptr_t origin; /* addresses are told from here */
     tide_region_t *region;
+    bool alone;                                     /* no other process can have the log */
     tide_log_client_t *session[STORE_SESSIONS_MAX]; /* level 4, by id from 1 on */
     unsigned hint;                                  /* no free id below */
 } store;
@@ -88,16 +91,43 @@ static bool store_region(const struct tide_log_options *want, char *error, size_
     return result == 0;
 }
 
+/* A log may be open in several processes, what a broker knows of it cannot: one at a time has the
+ * first byte of the file or device, by a record lock, which ends with its process. */
+static bool store_alone(char *error, size_t len)
+{
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_len = 1}, other = lock;
+    struct tide_region_info info;
+    if (tide_region_info(store.region, &info) != 0 || info.fd < 0 ||
+        fcntl(info.fd, F_SETLK, &lock) == 0)
+        return true;
+    int reason = errno;
+    bool told = fcntl(info.fd, F_GETLK, &other) == 0 && other.l_type != F_UNLCK;
+    if (reason != EAGAIN && reason != EACCES)
+        snprintf(error, len, "--source %s: a lock of its first byte: %s", store.is.source,
+                 strerror(reason));
+    else
+        snprintf(error, len, "--source %s: the log is open in the broker that is process %ld",
+                 store.is.source, told ? (long)other.l_pid : 0L);
+    return false;
+}
+
 static bool store_log(const struct tide_log_options *want, char *error, size_t len)
 {
     if (strcmp(store.is.source, "anon") == 0)
         return tide_log_create(&store.log, want) == 0 || store_fail(error, len, "no log");
-    if (!store_region(want, error, len))
+    if (!store_region(want, error, len) || !store_alone(error, len))
         return false;
     int result = tide_log_open(&store.log, store.region);
     if (result == -ENOENT)
         result = tide_log_create_on(&store.log, store.region, want);
     return result == 0 || store_fail(error, len, "no log in the source");
+}
+
+/* Its memory has no name, and no descriptor. */
+static bool store_is_own(void)
+{
+    struct tide_region_info info;
+    return store.region == NULL || (tide_region_info(store.region, &info) == 0 && info.fd < 0);
 }
 
 /* What the log has, whatever was wanted. */
@@ -114,9 +144,8 @@ static bool store_adopt(char *error, size_t len)
         snprintf(error, len, "the log in %s is not a broker's", store.is.source);
         return false;
     }
-    if (store.is.durable && store_lives_on(store.is.source) &&
-        (stat.level != 5 || stat.checksum == 0)) {
-        snprintf(error, len, "--ack durable: only logs of level 5 outlive the machine's stop");
+    if (store.is.durable && store_lives_on(store.is.source) && stat.checksum == 0) {
+        snprintf(error, len, "--ack durable: the log in %s has no checksums", store.is.source);
         return false;
     }
     store.is.level = stat.level;
@@ -125,10 +154,29 @@ static bool store_adopt(char *error, size_t len)
     store.is.slots = stat.slots;
     if (stat.level == 4)
         store.is.sessions = stat.clients - 1;
+    store.alone = stat.level == 5 && store_is_own();
     store.next = stat.messages;
     store.top = stat.committed;
     store.earliest = stat.earliest;
     return true;
+}
+
+/* Others may have the log open, and trim it, too: not what is needed here. */
+static int store_guard(uint64_t place)
+{
+    struct tide_log_reader_options options = {.start = TIDE_LOG_POSITION, .position = place};
+    tide_log_reader_t *guard;
+    int result = tide_log_reader_open(&guard, store.log, store.guard != NULL ? &options : NULL);
+    if (result != 0)
+        return result;
+    tide_log_reader_close(store.guard);
+    store.guard = guard;
+    return 0;
+}
+
+static bool store_guard_all(char *error, size_t len)
+{
+    return store_guard(0) == 0 || store_fail(error, len, "no reader of the log");
 }
 
 bool store_open(struct store_options *options, char *error, size_t len)
@@ -138,13 +186,14 @@ bool store_open(struct store_options *options, char *error, size_t len)
     want.brokers = options->brokers;
     want.clients = want.level == 4 ? options->sessions + 1 : 4;
     want.window = 1;
+    want.lease = TIDE_LOG_NO_LEASE; /* nothing comes early, so nothing ever waits */
     /* What a machine that stops leaves can be told from what is whole. */
-    want.checksum = want.level == 5 && store_lives_on(options->source);
+    want.checksum = store_lives_on(options->source);
     want.retain = TIDE_LOG_KEEP_ALL;
     want.slots = options->slots;
     want.payload = options->payload;
     store.is = *options;
-    if (!store_log(&want, error, len) || !store_adopt(error, len)) {
+    if (!store_log(&want, error, len) || !store_guard_all(error, len) || !store_adopt(error, len)) {
         store_close();
         return false;
     }
@@ -159,6 +208,7 @@ void store_close(void)
     for (unsigned i = 1; i < STORE_SESSIONS_MAX; i++)
         tide_log_client_close(store.session[i]);
     tide_log_client_close(store.client);
+    tide_log_reader_close(store.guard);
     tide_log_close(store.log);
     tide_region_close(store.region);
     memset(&store, 0, sizeof store);
@@ -179,6 +229,11 @@ int store_sync(void)
 bool store_lasts(void)
 {
     return store.region != NULL && tide_log_sync(store.log) == 0;
+}
+
+bool store_private(void)
+{
+    return store.alone;
 }
 
 void store_settle(void)
@@ -234,6 +289,11 @@ int store_begin(struct store_batch *batch, tide_log_client_t *client, unsigned r
                           &batch->claim);
 }
 
+const void *store_spot(const struct store_batch *batch)
+{
+    return batch->claim.data + batch->claim.used + sizeof(struct tide_log_frame);
+}
+
 void *store_put(struct store_batch *batch, size_t size, uint64_t tag)
 {
     void *to = tide_log_put(&batch->claim, size, tag);
@@ -272,7 +332,8 @@ uint64_t store_top(void)
 void store_trim(uint64_t place)
 {
     uint64_t earliest;
-    if (place > store.earliest && tide_log_trim(store.log, 0, place, &earliest) == 0)
+    if (place > store.earliest && store_guard(place) == 0 &&
+        tide_log_trim(store.log, 0, place, &earliest) == 0)
         store.earliest = earliest;
 }
 

@@ -55,7 +55,8 @@ unsigned store_ring(uint64_t hash);
 /* A batch of `bytes` (TIDE_LOG_ROOM of each message). 0, -EAGAIN: full, -EMSGSIZE. */
 int store_begin(struct store_batch *batch, tide_log_client_t *client, unsigned ring, size_t bytes);
 
-/* Room for its next message. */
+/* Where its next message will be, and room for it. */
+const void *store_spot(const struct store_batch *batch);
 void *store_put(struct store_batch *batch, size_t size, uint64_t tag);
 
 /* Puts it in its place, or nowhere if it has no message. *place: its position. */
@@ -75,6 +76,9 @@ uint64_t store_top(void);
 uint64_t store_durable(void);
 int store_sync(void);
 bool store_lasts(void);
+
+/* Level 5, and nobody but this process can have the log, which ends with it. */
+bool store_private(void);
 
 /* Where acknowledged entries were written again: so are these, before the old ones go. */
 void store_settle(void);

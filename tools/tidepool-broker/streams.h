@@ -2,6 +2,10 @@
  * streams.h - the streams by name, and what becomes of them: appends, trims, deletes, each
  * written into the log first. State is what a walk through the log rebuilds.
  *
+ * Entries that are added are gathered, and become one batch of the log when streams_commit is
+ * called; nothing but streams_add, streams_find and questions may be called in between. With
+ * streams_settle instead, all is as if they had.
+ *
  * One thread, one set per process, over the one store.
  */
 #ifndef BROKER_STREAMS_H
@@ -16,15 +20,17 @@ struct waiter;
 struct stream {
     struct stream *next; /* of the same bucket */
     uint64_t hash;
-    struct index index;
+    struct index index;     /* of its runs: their first ids */
+    uint64_t count;         /* entries */
     struct sid floor;       /* no entries with lower ids are there */
     struct sid last;        /* the highest id that it ever had */
     uint64_t pin;           /* while it is empty: position of the message that says so */
     struct waiter *waiters; /* who waits for entries; a ring, see block.c */
     struct stream *ready;   /* next of those that have news for waiters */
-    bool moved;             /* places are not in the order of ids: entries were written again */
-    bool exists, is_ready;  /* one that does not exist is only waited for */
+    uint32_t skip;          /* entries of the oldest run that are gone */
     uint32_t key_size;
+    bool moved;            /* places are not in the order of ids: runs were written again */
+    bool exists, is_ready; /* one that does not exist is only waited for */
     char key[];
 };
 
@@ -39,7 +45,7 @@ void streams_forget(struct stream *stream);
 enum trim_kind { TRIM_NONE, TRIM_COUNT, TRIM_FROM };
 struct trim {
     enum trim_kind kind;
-    bool about;    /* only whole chunks of the index */
+    bool about;    /* only whole runs */
     uint64_t most; /* TRIM_COUNT */
     struct sid first;
     uint64_t limit; /* 0: none */
@@ -52,13 +58,9 @@ struct add {
     uint32_t key_size, text_size, strings;
     bool only_existing; /* NOMKSTREAM */
     enum add_id how;
-    struct sid id;
+    struct sid id; /* a result as well */
     struct trim trim;
-    /* results */
-    struct stream *stream;
-    int error; /* 0, or of enum add_error */
-    void *data;
-    bool named, cuts;
+    unsigned run; /* a result: for streams_commit's errors */
 };
 enum add_error {
     ADD_ERRORS = 1,
@@ -69,27 +71,31 @@ enum add_error {
     ADD_MEMORY
 };
 
-/* Bytes that this one takes of a batch, at most. */
+/* Bytes that this one takes of the log, at most. */
 size_t streams_room(const struct add *add);
 
-/* Appends them as one batch of the ring of the first one's stream, in order; all are of that
- * ring. `room` is the sum of streams_room. Each gets its id or its error. */
-void streams_add(tide_log_client_t *client, struct add *adds, unsigned count, size_t room,
-                 uint64_t now);
+/* It can become part of the batch that is being gathered. False: streams_commit first. */
+bool streams_fits(const tide_log_client_t *client, const struct add *add);
+
+/* Gathers it: it has its id, or an error. The strings are copied. */
+int streams_add(tide_log_client_t *client, struct add *add, uint64_t now);
+
+/* Bytes that were gathered since the last call of the two that follow. */
+size_t streams_gathered(void);
+
+/* Makes a batch of what was gathered. Returns the error of each run (enum add_error; 0: its
+ * entries have their place), for those that were added since the last call. */
+const unsigned char *streams_commit(void);
+
+/* The same for all who ask here, but the batch may stay open for what comes later: where the log
+ * is nobody else's and ends with the process. */
+const unsigned char *streams_settle(void);
 
 /* XTRIM: how many went, or -1: they did, but the log is too full to remember it. */
 int64_t streams_trim(struct stream *stream, const struct trim *trim);
 
 /* DEL. False: it is gone, but the log is too full to remember it. */
 bool streams_drop(struct stream *stream);
-
-/* An entry: its id and strings. */
-struct entry {
-    struct sid id;
-    const char *text;
-    uint32_t size, strings;
-};
-struct entry streams_entry(const struct stream *stream, const struct index_at *at);
 
 /* Gives up what no stream needs: all in front of the oldest thing that one does. Costs a look
  * at every stream. */
@@ -104,7 +110,7 @@ bool streams_clean(uint64_t messages);
 bool streams_load(char *error, size_t len);
 
 struct streams_stat {
-    uint64_t streams, entries, added, trimmed, reclaims, moved, bytes;
+    uint64_t streams, entries, runs, added, trimmed, reclaims, moved, bytes;
 };
 struct streams_stat streams_stat(void);
 

@@ -5,13 +5,21 @@
 
 #include "streams.h"
 
-enum { WRITE_BATCH = 512, WRITE_BYTES = 1 << 20 };
+/* LIMIT: of a trim about a length that does not say another one. */
+enum { WRITE_BATCH = 2048, WRITE_LIMIT = 100 * RECORD_RUN_MAX };
 
-/* Appends that were put off. They are one connection's, and point into its requests. */
+/* Answers that were put off, in order. */
+struct answer {
+    struct conn *conn; /* NULL: it was given, or nobody waits for it */
+    struct sid id;
+    int error;
+    unsigned run;
+};
+
 static struct {
-    struct add add[WRITE_BATCH];
-    unsigned count, ring;
-    size_t room;
+    struct answer answer[WRITE_BATCH];
+    unsigned count;
+    unsigned settled; /* of these: what they are about is in the log, or has an error */
 } later;
 
 /* ---- options of XADD and XTRIM ---- */
@@ -68,7 +76,7 @@ static bool parse_limit(struct parsing *in)
 
 static bool parse_done(const struct parsing *in, struct trim *trim, bool add)
 {
-    trim->limit = in->limited ? (uint64_t)in->limit : trim->about ? 100 * INDEX_CHUNK : 0;
+    trim->limit = in->limited ? (uint64_t)in->limit : trim->about ? WRITE_LIMIT : 0;
     if (in->limit > 0 && trim->kind == TRIM_NONE)
         command_error("ERR syntax error, LIMIT cannot be used without specifying a trimming "
                       "strategy");
@@ -114,11 +122,11 @@ static bool parse_options(struct parsing *in, struct trim *trim, struct add *add
 
 /* ---- XADD ---- */
 
-static void add_reply(const struct add *add)
+static void add_reply(const struct answer *answer)
 {
-    switch (add->error) {
+    switch (answer->error) {
     case 0:
-        out_id(&server.out, add->id);
+        out_id(&server.out, answer->id);
         return;
     case ADD_MISSING:
         out_text(&server.out, "$-1");
@@ -140,25 +148,85 @@ static void add_reply(const struct add *add)
     }
 }
 
-void write_end(struct conn *conn)
+/* The conn is the one whose replies server.out has; `how` is streams_commit or streams_settle. */
+static void write_with(struct conn *conn, const unsigned char *how(void))
 {
-    if (later.count == 0)
-        return;
-    unsigned count = later.count;
     /* Replies that name bytes of the log go out before anything there changes. */
     if (server.out.names)
         conn_flush(conn);
-    later.count = 0;
-    if (conn->client == NULL && (conn->client = store_join()) == NULL) {
-        for (unsigned i = 0; i < count; i++)
-            command_error("ERR all %u sessions of the log are taken (--sessions)",
-                          server.is.store.sessions);
-        return;
+    const unsigned char *error = how();
+    for (; later.settled < later.count; later.settled++) {
+        struct answer *answer = &later.answer[later.settled];
+        if (answer->error == 0)
+            answer->error = error[answer->run];
+        if (answer->conn != NULL)
+            conn_appended(answer->conn);
     }
-    streams_add(conn->client, later.add, count, later.room, server_clock());
-    conn_appended(conn);
-    for (unsigned i = 0; i < count; i++)
-        add_reply(&later.add[i]);
+}
+
+void write_settle(struct conn *conn)
+{
+    if (later.count == 0)
+        return;
+    write_with(conn, streams_settle);
+    for (unsigned i = 0; i < later.count; i++)
+        if (later.answer[i].conn == conn) {
+            later.answer[i].conn = NULL;
+            add_reply(&later.answer[i]);
+        }
+    while (later.count > 0 && later.answer[later.count - 1].conn == NULL)
+        later.count--;
+    later.settled = later.count;
+}
+
+/* Sends the answers of one connection that stand together. */
+static unsigned write_send(unsigned from)
+{
+    struct conn *conn = later.answer[from].conn;
+    unsigned i = from;
+    for (; i < later.count && later.answer[i].conn == conn; i++)
+        if (conn != NULL)
+            add_reply(&later.answer[i]);
+    if (conn != NULL)
+        conn_reply(conn);
+    return i;
+}
+
+bool write_finish(void)
+{
+    if (later.count == 0)
+        return false;
+    write_with(NULL, streams_settle);
+    for (unsigned i = 0; i < later.count;)
+        i = write_send(i);
+    later.count = later.settled = 0;
+    return true;
+}
+
+void write_forget(struct conn *conn)
+{
+    bool waits = false;
+    for (unsigned i = 0; i < later.count; i++)
+        if (later.answer[i].conn == conn) {
+            later.answer[i].conn = NULL;
+            waits = waits || i >= later.settled;
+        }
+    if (waits)
+        write_with(NULL, streams_commit);
+}
+
+/* Room for one answer more: if need be those of others are sent, in the middle of a turn. */
+static void write_room(struct conn *conn)
+{
+    static struct out others;
+    if (later.count < WRITE_BATCH)
+        return;
+    write_settle(conn);
+    struct out own = server.out;
+    server.out = others;
+    write_finish();
+    others = server.out;
+    server.out = own;
 }
 
 /* The strings of the entry as they came; typed ones are put into that form first. */
@@ -212,27 +280,31 @@ void write_add(struct conn *conn, const struct request *request)
     if (!add_parse(request, &add)) {
         if (later.count > 0) {
             out_back(&server.out, mark);
-            write_end(conn);
+            write_settle(conn);
             add_parse(request, &(struct add){.how = ADD_AUTO});
         }
         return;
     }
     size_t room = streams_room(&add);
-    unsigned ring = store_ring(streams_hash(add.key, add.key_size));
     if (room > store_most()) {
-        write_end(conn);
+        write_settle(conn);
         command_error("ERR an entry of %zu bytes in the log: at most %zu, a quarter of --payload",
                       room, store_most());
         return;
     }
-    if (later.count > 0 && (later.count == WRITE_BATCH || later.ring != ring ||
-                            later.room + room > WRITE_BYTES || later.room + room > store_most()))
-        write_end(conn);
-    later.room = later.count > 0 ? later.room + room : room;
-    later.ring = ring;
-    later.add[later.count++] = add;
-    if (request->args->line)
-        write_end(conn);
+    if (conn->client == NULL && (conn->client = store_join()) == NULL) {
+        write_settle(conn);
+        command_error("ERR all %u sessions of the log are taken (--sessions)",
+                      server.is.store.sessions);
+        return;
+    }
+    write_room(conn);
+    if (conn->closing)
+        return;
+    if (!streams_fits(conn->client, &add))
+        write_with(conn, streams_commit);
+    int error = streams_add(conn->client, &add, server_clock());
+    later.answer[later.count++] = (struct answer){conn, add.id, error, add.run};
 }
 
 /* ---- XTRIM, DEL, XDEL ---- */

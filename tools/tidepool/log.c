@@ -15,31 +15,38 @@ static const struct log_command {
     {"dump", "the batches and messages, in order", log_dump, log_dump_help},
     {"tail", "the last batches, and (-f) what comes", log_tail, log_tail_help},
     {"check", "verifies all that is in its memory", log_check, log_check_help},
+    {"repair", "puts a damaged or abandoned log in order", log_repair, log_repair_help},
+    {"recover", "opens a log as its process would, and closes it", log_recover, log_recover_help},
     {"trim", "gives up the oldest batches", log_trim, log_trim_help},
+    {"expel", "who has it open; a process loses it", log_expel, log_expel_help},
 };
 
 enum { LOG_COMMANDS = sizeof log_commands / sizeof log_commands[0] };
 
 static void log_help(void)
 {
-    fputs("tidepool log - the shared log in a region: made, looked at, checked, trimmed\n"
-          "\n"
-          "usage: tidepool log SUBCOMMAND [FLAGS] REGION\n"
-          "\n"
-          "A log keeps batches of messages in one order, in memory that outlives its process:\n"
-          "\n"
-          "   clients --append--> rings of brokers --places--> order index --read--> readers\n"
-          "\n"
-          "Begin with:\n"
-          "  tidepool log create --payload=64M /dev/shm/log   a log of level 5, 64 MiB per broker\n"
-          "  tidepool log stat -w 1 /dev/shm/log              what goes on in it, every second\n"
-          "  tidepool log tail -f /dev/shm/log                what is appended, as it comes\n"
-          "  tidepool log dump --from=100 --count=5 --format=hex /dev/shm/log\n"
-          "  tidepool log check /dev/shm/log                  is it as it must be?\n"
-          "  tidepool log trim --keep=16M /dev/shm/log        gives up all but the last 16 MiB\n"
-          "\n"
-          "Subcommands:\n",
-          stdout);
+    fputs(
+        "tidepool log - the shared log in a region: made, looked at, checked, trimmed\n"
+        "\n"
+        "usage: tidepool log SUBCOMMAND [FLAGS] REGION\n"
+        "\n"
+        "A log keeps batches of messages in one order, in memory that outlives its process:\n"
+        "\n"
+        "   clients --append--> rings of brokers --places--> order index --read--> readers\n"
+        "\n"
+        "Begin with:\n"
+        "  tidepool log create --payload=64M /dev/shm/log   a log of level 5, 64 MiB per broker\n"
+        "  tidepool log stat -w 1 /dev/shm/log              what goes on in it, every second\n"
+        "  tidepool log tail -f /dev/shm/log                what is appended, as it comes\n"
+        "  tidepool log dump --from=100 --count=5 --format=hex /dev/shm/log\n"
+        "  tidepool log check /dev/shm/log                  is it as it must be?\n"
+        "  tidepool log repair /dev/shm/log                 what could be done about it\n"
+        "  tidepool log recover /dev/shm/log                after a crash: in order, and durable\n"
+        "  tidepool log trim --keep=16M /dev/shm/log        gives up all but the last 16 MiB\n"
+        "  tidepool log expel /dev/shm/log                  the processes that have it open\n"
+        "\n"
+        "Subcommands:\n",
+        stdout);
     for (int i = 0; i < LOG_COMMANDS; i++)
         printf("  %-10s%s\n", log_commands[i].name, log_commands[i].summary);
     fputs(
@@ -52,10 +59,13 @@ static void log_help(void)
         "\n"
         "stat, dump, tail and check only read, and work on a log that a process has open: they\n"
         "map it for reading, take no lock and no entry of a table, and nobody waits for them.\n"
-        "create and trim want it for themselves.\n"
+        "repair without --yes only reads as well, and so does expel without a process. create,\n"
+        "recover and repair --yes want it for themselves.\n"
         "\n"
         "Exit codes: 0 done; 1 there is no such file, or no log in it; 2 usage; 3 error. `check`:\n"
-        "1 means that something is wrong with the log, 3 that it could not be looked at.\n",
+        "1 means that something is wrong with the log, 3 that it could not be looked at; "
+        "`repair`:\n"
+        "1 also that there is something to do, or that cannot be mended.\n",
         stdout);
 }
 
@@ -78,8 +88,8 @@ static const struct log_command *log_find(const char *word)
 static int log_run(int argc, char **argv)
 {
     if (argc < 2) {
-        complain("log", "no subcommand; there are create, stat, dump, tail, check and trim (see: "
-                        "tidepool log --help)");
+        complain("log", "no subcommand; there are create, stat, dump, tail, check, repair, "
+                        "recover, trim and expel (see: tidepool log --help)");
         return EXIT_USAGE;
     }
     bool help = strcmp(argv[1], "help") == 0;
@@ -103,20 +113,22 @@ static int log_run(int argc, char **argv)
     return EXIT_DONE;
 }
 
-const struct command command_log = {"log", "the shared log: create, stat, dump, tail, check, trim",
-                                    log_run, log_help};
+const struct command command_log = {
+    "log", "the shared log: create, stat, dump, tail, check, repair, trim, expel", log_run,
+    log_help};
 
 /* --- flags and numbers ---------------------------------------------------------------- */
 
-int log_read_flags(struct flags *flags, int help, log_take_flag *take, void *wish,
-                   const char **region)
+int log_read_words(struct flags *flags, int help, log_take_flag *take, void *wish,
+                   const char **words, unsigned most)
 {
+    unsigned count = 0;
     int flag;
-    *region = NULL;
+    memset(words, 0, most * sizeof *words);
     for (;;) {
         while ((flag = flags_next(flags)) >= 0) {
             if (flag == help) {
-                *region = NULL;
+                words[0] = NULL;
                 return EXIT_DONE;
             }
             if (!take(wish, flag, flags->value))
@@ -126,20 +138,26 @@ int log_read_flags(struct flags *flags, int help, log_take_flag *take, void *wis
             return EXIT_USAGE;
         if (*flags->at == NULL)
             break;
-        if (*region != NULL) {
+        if (count == most) {
             complain(flags->command, "unexpected argument '%s'", *flags->at);
             return EXIT_USAGE;
         }
-        *region = *flags->at++;
+        words[count++] = *flags->at++;
     }
-    if (*region != NULL)
+    if (count > 0)
         return EXIT_DONE;
     complain(flags->command, "no region (usage: tidepool %s [FLAGS] REGION)", flags->command);
     return EXIT_USAGE;
 }
 
+int log_read_flags(struct flags *flags, int help, log_take_flag *take, void *wish,
+                   const char **region)
+{
+    return log_read_words(flags, help, take, wish, region, 1);
+}
+
 /* The number and the power of 1024 behind it; false: none, or more than 64 bits. */
-static bool log_digits(const char *text, bool units, uint64_t *out)
+bool log_digits(const char *text, bool units, uint64_t *out)
 {
     static const char letters[] = "KMGT";
     char *end;
@@ -160,7 +178,8 @@ bool log_number(const char *command, const char *flag, const char *text, bool un
 {
     if (log_digits(text, units, out) && *out >= least && *out <= most)
         return true;
-    complain(command, "--%s: '%s' is not allowed; allowed: %llu to %llu%s", flag, text,
+    complain(command, "%s%s: '%s' is not allowed; allowed: %llu to %llu%s",
+             flag != NULL ? "--" : "PROCESS", flag != NULL ? flag : "", text,
              (unsigned long long)least, (unsigned long long)most,
              units ? " bytes, also with K, M, G or T behind the number" : "");
     return false;

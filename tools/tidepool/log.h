@@ -23,12 +23,18 @@ int log_dump(char **argv);
 int log_check(char **argv);
 int log_tail(char **argv);
 int log_trim(char **argv);
+int log_repair(char **argv);
+int log_recover(char **argv);
+int log_expel(char **argv);
 void log_create_help(void);
 void log_stat_help(void);
 void log_dump_help(void);
 void log_check_help(void);
 void log_tail_help(void);
 void log_trim_help(void);
+void log_repair_help(void);
+void log_recover_help(void);
+void log_expel_help(void);
 
 /* --- words and numbers -------------------------------------------------------------- */
 
@@ -40,7 +46,15 @@ typedef bool log_take_flag(void *wish, int flag, const char *value);
 int log_read_flags(struct flags *flags, int help, log_take_flag *take, void *wish,
                    const char **region);
 
-/* A number, or (units) bytes with K, M, G or T behind it; false after a complaint. */
+/* The same with up to `most` words, REGION the first one; those that are not there are NULL. */
+int log_read_words(struct flags *flags, int help, log_take_flag *take, void *wish,
+                   const char **words, unsigned most);
+
+/* A number, or (units) bytes with K, M, G or T behind it: all of the text; false: it is none. */
+bool log_digits(const char *text, bool units, uint64_t *out);
+
+/* A number, or (units) bytes with K, M, G or T behind it; false after a complaint, which calls
+ * it --FLAG, or PROCESS where `flag` is NULL. */
 bool log_number(const char *command, const char *flag, const char *text, bool units, uint64_t least,
                 uint64_t most, uint64_t *out);
 
@@ -58,7 +72,14 @@ void log_hex(char *out, const unsigned char *bytes, size_t size);
 
 /* --- a look --------------------------------------------------------------------------- */
 
-enum log_state { LOG_NO_FILE, LOG_NO_REGION, LOG_NO_LOG, LOG_DAMAGED, LOG_THERE };
+enum log_state {
+    LOG_NO_FILE,
+    LOG_NO_REGION,
+    LOG_NO_LOG,
+    LOG_DAMAGED,
+    LOG_LANES, /* one in memory that is not coherent */
+    LOG_THERE
+};
 
 struct log_look {
     const char *command;
@@ -82,8 +103,15 @@ int log_look_any(struct log_look *look, const char *command, const char *region)
 
 void log_look_close(struct log_look *look);
 
-/* Who has the log open now: its process id, or 0; *is: whether that one runs. */
+/* Who has the log open now: the process id of one of them, or 0; *is: whether that one runs. */
 uint32_t log_look_owner(const struct log_look *look, enum tide_owner_is *is);
+
+/* What tide_owner_look says, but never TIDE_OWNER_BEFORE. */
+enum tide_owner_is log_look_judge(const struct log_look *look, const struct tide_owner *owner,
+                                  struct tide_owner_seen *seen);
+
+/* Of whom an entry of a table of the log is: does that process still have the log? */
+enum tide_owner_is log_look_member(const struct log_look *look, uint64_t whose);
 
 /* The log that was found is still the one that is there. */
 bool log_look_same(const struct log_look *look);

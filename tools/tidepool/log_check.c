@@ -157,7 +157,7 @@ static bool check_is_live(const struct log_look *look)
 {
     enum tide_owner_is is;
     log_look_owner(look, &is);
-    return is == TIDE_OWNER_ALIVE || is == TIDE_OWNER_UNKNOWN;
+    return is != TIDE_OWNER_NOBODY && is != TIDE_OWNER_DEAD;
 }
 
 static void check_keep_quiet(void *who, const struct tide_audit_finding *finding)

@@ -12,6 +12,9 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include "box/lanes.h"
+#include "box/store.h"
+
 /* --- the file --------------------------------------------------------------------------- */
 
 /* A page of the mapping that is not there: somebody made the file shorter, or a device has a
@@ -110,6 +113,13 @@ static bool look_region(struct log_look *look)
     return true;
 }
 
+/* Its first word tells it from other logs. */
+static bool look_is_lanes(const struct log_look *look)
+{
+    const struct tide_lanes_head *head = (const void *)(look->base + look->room.at);
+    return look->room.size >= sizeof *head && atomic_load(&head->magic) == TIDE_LANES_MAGIC;
+}
+
 static void look_log(struct log_look *look)
 {
     struct tide_layout_fault *fault = &look->fault;
@@ -124,6 +134,10 @@ static void look_log(struct log_look *look)
     if (room->at >= look->region.size || room->size > look->region.size - room->at) {
         *fault = (struct tide_layout_fault){"bytes of the log", room->size, 1,
                                             look->region.size - TIDE_REGION_SEGMENT};
+        return;
+    }
+    if (look_is_lanes(look)) {
+        look->state = LOG_LANES;
         return;
     }
     if (!tide_peek_open(&look->peek, look->base + room->at, room->size, fault))
@@ -185,6 +199,12 @@ static int look_complain(const struct log_look *look)
         complain(look->command, "%s: a region without a log (tidepool log create makes one)",
                  look->path);
         return EXIT_ABSENT;
+    case LOG_LANES:
+        complain(look->command,
+                 "%s: a log in lanes (TIDE_LOG_NONCOHERENT): this command does not "
+                 "know it",
+                 look->path);
+        return EXIT_ERROR;
     default:
         complain(look->command, "%s: no log that can be read: %s: %llu, allowed: %llu to %llu",
                  look->path, fault->what, (unsigned long long)fault->value,
@@ -211,11 +231,56 @@ void log_look_close(struct log_look *look)
 
 /* --- later --------------------------------------------------------------------------------- */
 
+/* The better of two: whoever runs, then one of whom nobody knows, then one that died. */
+static bool look_is_better(enum tide_owner_is is, enum tide_owner_is than)
+{
+    static const int rank[TIDE_OWNER_FOREIGN + 1] = {[TIDE_OWNER_NOBODY] = 0,
+                                                     [TIDE_OWNER_DEAD] = 1,
+                                                     [TIDE_OWNER_UNKNOWN] = 2,
+                                                     [TIDE_OWNER_FOREIGN] = 3,
+                                                     [TIDE_OWNER_ALIVE] = 4};
+    return rank[is] > rank[than];
+}
+
+/* Of another boot: dead, unless somebody has the memory open. */
+enum tide_owner_is log_look_judge(const struct log_look *look, const struct tide_owner *owner,
+                                  struct tide_owner_seen *seen)
+{
+    enum tide_owner_is is = tide_owner_look(owner, seen);
+    if (is != TIDE_OWNER_BEFORE)
+        return is;
+    if (tide_store_lock(look->fd, TIDE_STORE_EXCLUDE) == -EAGAIN)
+        return TIDE_OWNER_UNKNOWN;
+    tide_store_lock(look->fd, TIDE_STORE_UNLOCK);
+    return TIDE_OWNER_DEAD;
+}
+
 uint32_t log_look_owner(const struct log_look *look, enum tide_owner_is *is)
 {
-    struct tide_owner_seen seen = {0, 0};
-    *is = tide_owner_look(&tide_logroom_of(&look->region)->owner, &seen);
-    return *is == TIDE_OWNER_NOBODY ? 0 : seen.pid;
+    const struct tide_logroom *room = tide_logroom_of(&look->region);
+    struct tide_owner_seen seen;
+    uint32_t pid = 0;
+    *is = TIDE_OWNER_NOBODY;
+    for (uint32_t i = 0; i <= TIDE_LAYOUT_MEMBERS; i++) {
+        enum tide_owner_is found =
+            log_look_judge(look, i == 0 ? &room->owner : &room->crew[i - 1], &seen);
+        if (look_is_better(found, *is)) {
+            *is = found;
+            pid = seen.pid;
+        }
+    }
+    return pid;
+}
+
+enum tide_owner_is log_look_member(const struct log_look *look, uint64_t whose)
+{
+    const struct tide_logroom *room = tide_logroom_of(&look->region);
+    struct tide_owner_seen seen;
+    uint64_t member = (whose >> 32) - 1;
+    if (member >= TIDE_LAYOUT_MEMBERS)
+        return TIDE_OWNER_DEAD;
+    enum tide_owner_is is = log_look_judge(look, &room->crew[member], &seen);
+    return is == TIDE_OWNER_NOBODY || seen.pid != (uint32_t)whose ? TIDE_OWNER_DEAD : is;
 }
 
 bool log_look_same(const struct log_look *look)

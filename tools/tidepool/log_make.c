@@ -9,6 +9,9 @@
 #include <tidepool/log.h>
 
 #define LOG_MOST (UINT64_C(1) << 46) /* bytes that a flag can ask for */
+#define LEASE_LEAST 10               /* ms, as <tidepool/log.h> says */
+#define LEASE_MOST 3600000
+#define NS_PER_MS 1000000
 
 /* The last error of the library, about this log. */
 static int make_complain(const char *command, const char *source)
@@ -29,6 +32,7 @@ enum {
     MAKE_CLIENTS,
     MAKE_READERS,
     MAKE_WINDOW,
+    MAKE_LEASE,
     MAKE_FIRST,
     MAKE_LEVEL,
     MAKE_SEQUENCING,
@@ -49,6 +53,7 @@ static const struct flag make_flags[MAKE_FLAGS] = {
     [MAKE_CLIENTS] = {"clients", FLAG_VALUE, false, 0},
     [MAKE_READERS] = {"readers", FLAG_VALUE, false, 0},
     [MAKE_WINDOW] = {"window", FLAG_VALUE, false, 0},
+    [MAKE_LEASE] = {"lease", FLAG_VALUE, false, 0},
     [MAKE_FIRST] = {"first", FLAG_VALUE, false, 0},
     [MAKE_LEVEL] = {"level", FLAG_VALUE, false, 0},
     [MAKE_SEQUENCING] = {"sequencing", FLAG_VALUE, false, 0},
@@ -88,6 +93,8 @@ void log_create_help(void)
         "  --clients=N         open at once; default 64\n"
         "  --readers=N         open at once; default 16\n"
         "  --window=N          level 4: how far a batch may be ahead of its turn; default 64\n"
+        "  --lease=MS          level 4: milliseconds after which a session is ended whose next\n"
+        "                      batch does not come, 10 to 3600000, or never; default 10000\n"
         "  --sequencing=WHO    who gives the places: inline (who appends, the default), stepped\n"
         "                      (a sequencer)\n"
         "  --sessions=FORM     level 4: lockfree (default), mutex\n"
@@ -115,6 +122,22 @@ static bool make_take_number(struct make_wish *wish, int flag, const char *value
                       &wish->number[flag]);
 }
 
+static bool make_take_lease(struct make_wish *wish, const char *value)
+{
+    uint64_t ms = 0;
+    if (strcmp(value, "never") == 0) {
+        wish->options.lease = TIDE_LOG_NO_LEASE;
+        return true;
+    }
+    if (!log_digits(value, false, &ms) || ms < LEASE_LEAST || ms > LEASE_MOST) {
+        complain("log create", "--lease: '%s' is not allowed; allowed: %d to %d, never", value,
+                 LEASE_LEAST, LEASE_MOST);
+        return false;
+    }
+    wish->options.lease = ms * NS_PER_MS;
+    return true;
+}
+
 static bool make_take(void *to, int flag, const char *value)
 {
     static const char *const level[] = {"0", "4", "5"}, *const who[] = {"inline", "stepped"};
@@ -137,6 +160,8 @@ static bool make_take(void *to, int flag, const char *value)
         return log_word(command, "sessions", value, form, 2, &options->sessions);
     case MAKE_RETAIN:
         return log_word(command, "retain", value, retain, 3, &options->retain);
+    case MAKE_LEASE:
+        return make_take_lease(wish, value);
     case MAKE_CHECKSUM:
         options->checksum = 1;
         return true;
@@ -359,8 +384,8 @@ void log_trim_help(void)
           "  tidepool log trim --keep=16M /dev/shm/log    until 16 MiB of payload are left\n"
           "  tidepool log trim --all /dev/shm/log         everything that is committed\n"
           "\n"
-          "The log is opened for it, which nobody else may have done: a program that has it open\n"
-          "trims it itself. What is given up is told; what readers still need stays.\n"
+          "The log is opened for it, as one more of its processes. What is given up is told; what\n"
+          "readers still need stays.\n"
           "\n"
           "Flags:\n"
           "  --to=POSITION  the first one that is kept\n"

@@ -59,18 +59,22 @@ static const char *const lstat_retain[] = {"unread", "recent", "all"};
 
 static const char *lstat_owner(enum tide_owner_is is)
 {
-    static const char *const word[] = {"nobody", "dead", "alive", "unknown"};
+    static const char *const word[] = {
+        [TIDE_OWNER_NOBODY] = "nobody", [TIDE_OWNER_DEAD] = "dead",
+        [TIDE_OWNER_ALIVE] = "alive",   [TIDE_OWNER_UNKNOWN] = "unknown",
+        [TIDE_OWNER_BEFORE] = "dead",   [TIDE_OWNER_FOREIGN] = "foreign"};
     return word[is];
 }
 
-/* Of an entry of a table: who has the log open tells whether its owner runs. */
-static const char *lstat_alive(const struct log_look *look, uint64_t pid)
+/* Of an entry of a table: does its owner run? */
+static const char *lstat_alive(const struct log_look *look, uint64_t whose)
 {
-    enum tide_owner_is is;
-    uint32_t owner = log_look_owner(look, &is);
-    if (is == TIDE_OWNER_UNKNOWN)
-        return lstat_owner(is);
-    return is == TIDE_OWNER_ALIVE && owner == pid ? "alive" : "dead";
+    return lstat_owner(log_look_member(look, whose));
+}
+
+static unsigned long long lstat_pid(uint64_t whose)
+{
+    return (uint32_t)whose;
 }
 
 struct lstat_reader {
@@ -154,6 +158,8 @@ static void text_head(const struct log_look *look)
         printf("nobody has it open\n");
     else if (is == TIDE_OWNER_DEAD)
         printf("process %u had it open, and ended without closing it\n", pid);
+    else if (is == TIDE_OWNER_FOREIGN)
+        printf("process %u of another machine has it open, or had it when it moved here\n", pid);
     else
         printf("process %u has it open%s\n", pid,
                is == TIDE_OWNER_UNKNOWN ? ", if it runs: nobody here can tell" : "");
@@ -232,7 +238,7 @@ static void text_readers(const struct log_look *look)
             printf("%8llu batches, %8s", ull(reader.keeps), bytes_text(bytes, reader.keeps_bytes));
         else
             printf("%-26s", reader.detached ? "detached" : "nothing");
-        printf("  %llu (%s)", ull(reader.owner), lstat_alive(look, reader.owner));
+        printf("  %llu (%s)", lstat_pid(reader.owner), lstat_alive(look, reader.owner));
         if (look->peek.map.level == 0)
             printf(", broker %u", reader.broker);
         printf("%s\n", reader.slowest ? "  <- the slowest: appends wait for it" : "");
@@ -269,7 +275,7 @@ static void text_producers(const struct log_look *look)
             continue;
         if (open++ == 0)
             printf("\nproducer    client  owner\n");
-        printf("%8u  %8u  %llu (%s)\n", i, producer.client, ull(producer.owner),
+        printf("%8u  %8u  %llu (%s)\n", i, producer.client, lstat_pid(producer.owner),
                lstat_alive(look, producer.owner));
     }
     if (open == 0)
@@ -312,6 +318,7 @@ static void json_geometry(struct json *json, const struct log_look *look)
     json_number(json, "clients", map->producers);
     json_number(json, "readers", map->readers);
     json_number(json, "window", map->window);
+    json_number(json, "lease_ms", map->level == 4 ? map->head->lease / 1000000 : 0);
     json_text(json, "sequencing", map->stepped ? "stepped" : "inline");
     json_text(json, "sessions", map->level != 4 ? NULL : map->mutex ? "mutex" : "lockfree");
     json_text(json, "retain", lstat_retain[map->retain]);
@@ -396,7 +403,7 @@ static void json_readers(struct json *json, const struct log_look *look)
         json_number(json, "keeps_bytes", reader.keeps_bytes);
         json_bool(json, "detached", reader.detached);
         json_bool(json, "slowest", reader.slowest);
-        json_number(json, "pid", reader.owner);
+        json_number(json, "pid", lstat_pid(reader.owner));
         json_text(json, "state", lstat_alive(look, reader.owner));
         json_close(json, '}');
     }
@@ -435,7 +442,7 @@ static void json_producers(struct json *json, const struct log_look *look)
         json_open(json, NULL, '{');
         json_number(json, "producer", i);
         json_number(json, "client", producer.client);
-        json_number(json, "pid", producer.owner);
+        json_number(json, "pid", lstat_pid(producer.owner));
         json_text(json, "state", lstat_alive(look, producer.owner));
         json_close(json, '}');
     }

@@ -1,0 +1,85 @@
+/* mend_users.c - what users of a log that are gone left in words of theirs; see mend.h */
+#include "box/mend.h"
+
+static void users_set(_Atomic uint64_t *word, uint64_t value)
+{
+    tide_coh_set(TIDE_COH_COHERENT, word, value);
+}
+
+static uint64_t users_get(const _Atomic uint64_t *word)
+{
+    return tide_coh_get(TIDE_COH_COHERENT, word);
+}
+
+static void users_head(struct tide_layout_head *head, uint32_t alive)
+{
+    uint64_t lender = users_get(&head->lender) - 1;
+    users_set(&head->trimmer, 0);
+    if (lender >= TIDE_LAYOUT_MEMBERS || (alive >> lender & 1) == 0) {
+        /* Blocks on their way home went with their process. */
+        users_set(&head->reclaimed, users_get(&head->retired));
+        users_set(&head->lender, 0);
+    }
+    if (alive != 0) /* some of them may sleep now */
+        return;
+    atomic_store(&head->data.sleepers, 0);
+    atomic_store(&head->space.sleepers, 0);
+    atomic_store(&head->work.sleepers, 0);
+    memset(&head->mutex, 0, sizeof head->mutex);
+    memset((void *)head->member, 0, sizeof head->member);
+}
+
+void tide_mend_words(const struct tide_logmap *map, uint32_t alive)
+{
+    users_head(map->head, alive);
+    for (uint32_t i = 0; i < map->sessions; i++) {
+        users_set(&map->session[i].held, 0);
+        users_set(&map->session[i].door, 0);
+    }
+    memset(map->hold, 0, (size_t)map->sessions * map->window * sizeof *map->hold);
+}
+
+bool tide_mend_is_due(const struct tide_logmap *map)
+{
+    uint64_t taken = users_get(&map->head->trimmer) | atomic_load(&map->head->mutex.word);
+    for (uint32_t i = 0; i < map->brokers; i++)
+        taken |= users_get(&map->broker[i].scanner);
+    for (uint32_t i = 0; i < map->sessions; i++)
+        taken |= users_get(&map->session[i].door);
+    return taken != 0;
+}
+
+void tide_mend_producers(const struct tide_logmap *map, const struct tide_mend_crew *crew,
+                         bool fences)
+{
+    for (uint32_t i = 0; i < map->producers; i++) {
+        struct tide_layout_producer *producer = &map->producer[i];
+        uint64_t owner = users_get(&producer->owner);
+        if (owner == 0 || tide_layout_is_of(owner, crew->alive))
+            continue;
+        if (fences && producer->client < map->sessions &&
+            producer->epoch == tide_session_epoch(map, producer->client))
+            tide_session_fence(map, producer->client);
+        users_set(&producer->out, 0);
+        if (tide_layout_is_of(owner, crew->kept))
+            continue;
+        users_set(&producer->busy, 0);
+        users_set(&producer->owner, 0);
+    }
+}
+
+void tide_mend_readers(const struct tide_logmap *map, const struct tide_mend_crew *crew)
+{
+    for (uint32_t i = 0; i < map->readers; i++) {
+        struct tide_layout_reader *reader = &map->reader[i];
+        uint64_t owner = users_get(&reader->owner);
+        if (owner == 0 || tide_layout_is_of(owner, crew->alive))
+            continue;
+        if (tide_layout_is_of(owner, crew->kept)) {
+            users_set(&reader->fate, 1);
+            continue;
+        }
+        users_set(&reader->busy, 0);
+        users_set(&reader->owner, 0);
+    }
+}

@@ -1,0 +1,201 @@
+/* test_laneseq.c - the sequencer of lanes: order, late and early batches, trimming, successors. */
+#include "lane_case.h"
+
+static struct tide_lanes map;
+static struct tide_laneseq seq;
+static struct tide_lane lane[2];
+
+static void begin(struct tide_layout_wish wish)
+{
+    wish.brokers = 2;
+    lane_make(&map, wish);
+    ck_assert_int_eq(tide_laneseq_open(&seq, &map), 0);
+    for (uint32_t i = 0; i < 2; i++)
+        lane_join(&lane[i], &seq, &map, i);
+}
+
+static void end(void)
+{
+    tide_laneseq_close(&seq);
+    lane_drop(&map);
+}
+
+static void run_dry(void)
+{
+    while (tide_laneseq_step(&seq, 99) != 0)
+        ;
+}
+
+/* The value of the batch at a place. */
+static uint64_t value_at(uint64_t place)
+{
+    const struct tide_lanes_entry *entry = tide_lanes_entry(&map, place);
+    uint64_t value;
+    ck_assert_uint_eq(entry->seq, place + 1);
+    memcpy(&value,
+           tide_lanes_payload(&map, tide_lanes_number(&map, entry->client, entry->broker),
+                              entry->end, entry->size),
+           sizeof value);
+    return value;
+}
+
+START_TEST(early_batches_wait_and_late_ones_are_dropped)
+{
+    begin((struct tide_layout_wish){.level = 4});
+    lane[0].next = 1;
+    ck_assert(lane_send(&lane[0], 0, 101));
+    run_dry();
+    ck_assert_uint_eq(seq.place, 0);
+    lane[0].next = 0;
+    ck_assert(lane_send(&lane[0], 1, 100));
+    ck_assert(lane_send(&lane[0], 1, 666)); /* 1 once more */
+    run_dry();
+    ck_assert_uint_eq(seq.place, 2);
+    ck_assert_uint_eq(value_at(0), 100);
+    ck_assert_uint_eq(tide_lane_expected(&lane[0]), 2);
+    ck_assert_uint_eq(map.session[0].late, 1);
+    end();
+}
+END_TEST
+
+START_TEST(what_a_client_says_is_not_believed)
+{
+    begin((struct tide_layout_wish){.level = 5});
+    ck_assert(lane_send(&lane[0], 0, 1));
+    struct tide_lanes_slot *slot = tide_lanes_slot(&map, 0, lane[0].at[0].slot - 1);
+    const struct tide_lanes_slot good = *slot;
+    for (int i = 0; i < 5; i++) {
+        *slot = good;
+        slot->epoch = lane[0].epoch;
+        if (i == 0)
+            slot->size = 1 << 30;
+        else if (i == 1)
+            slot->end = 0;
+        else if (i == 2)
+            slot->end = UINT64_MAX;
+        else if (i == 3)
+            slot->end += map.granules.size + 1;
+        else
+            slot->size = tide_lanes_most(&map) + 1;
+        tide_laneseq_step(&seq, 99);
+        ck_assert_uint_eq(seq.place, 0);
+        ck_assert_int_eq(tide_lane_check(&lane[0], 0), -ESTALE);
+        lane_join(&lane[0], &seq, &map, 0);
+        ck_assert_uint_eq(lane[0].at[0].slot, 1);
+    }
+    end();
+}
+END_TEST
+
+START_TEST(nothing_that_is_needed_is_trimmed)
+{
+    struct tide_lanesub sub;
+    begin((struct tide_layout_wish){.level = 5});
+    ck_assert_int_eq(lane_attach(&sub, &seq, &map, 0, TIDE_LANES_EARLIEST, 0), 0);
+    for (int i = 0; i < 4; i++)
+        ck_assert(lane_send(&lane[0], 0, i));
+    run_dry();
+    tide_laneseq_trim(&seq, 4);
+    run_dry();
+    ck_assert_uint_eq(map.head->trimmed_place, 0);
+    ck_assert_uint_eq(lane_next(&sub), 0);
+    ck_assert_uint_eq(lane_next(&sub), 1);
+    tide_lanesub_done(&sub);
+    run_dry();
+    ck_assert_uint_eq(map.head->trimmed_place, 2);
+    ck_assert_uint_eq(map.lane[0].released, 3);
+    tide_laneseq_forget(&seq, 0);
+    run_dry();
+    ck_assert_uint_eq(map.head->trimmed_place, 4);
+    end();
+}
+END_TEST
+
+START_TEST(the_oldest_goes_when_nobody_reads)
+{
+    begin((struct tide_layout_wish){.level = 5, .retain = TIDE_LAYOUT_OLD});
+    for (int i = 0; i < 100; i++) {
+        ck_assert(lane_send(&lane[0], 0, i));
+        run_dry();
+    }
+    ck_assert_uint_eq(seq.place, 100);
+    ck_assert_uint_gt(map.head->trimmed_place, 90);
+    ck_assert_uint_lt(map.head->trimmed_place, 100);
+    end();
+}
+END_TEST
+
+START_TEST(what_was_asked_to_be_kept_is)
+{
+    begin((struct tide_layout_wish){.level = 5, .retain = TIDE_LAYOUT_ASKED});
+    for (int i = 0; i < 8; i++)
+        ck_assert(lane_send(&lane[0], 0, i));
+    run_dry();
+    ck_assert(!lane_send(&lane[0], 0, 9));
+    tide_laneseq_trim(&seq, 1);
+    run_dry();
+    ck_assert(lane_send(&lane[0], 0, 9));
+    ck_assert(!lane_send(&lane[0], 0, 9));
+    end();
+}
+END_TEST
+
+START_TEST(a_successor_goes_on)
+{
+    begin((struct tide_layout_wish){.level = 4});
+    for (int i = 0; i < 6; i++)
+        ck_assert(lane_send(&lane[0], (uint32_t)i % 2, i));
+    run_dry();
+    tide_laneseq_trim(&seq, 2);
+    run_dry();
+    uint64_t epoch = seq.epoch;
+    tide_laneseq_close(&seq);
+    ck_assert_int_eq(tide_laneseq_open(&seq, &map), 0);
+    ck_assert_uint_eq(seq.epoch, epoch + 1);
+    ck_assert_uint_eq(seq.place, 6);
+    ck_assert_uint_eq(seq.base, 6);
+    ck_assert_uint_eq(seq.trimmed_place, 2);
+    ck_assert(lane_send(&lane[0], 0, 6));
+    run_dry();
+    ck_assert_uint_eq(value_at(6), 6);
+    ck_assert_int_eq(tide_lane_check(&lane[0], 0), 0);
+    end();
+}
+END_TEST
+
+START_TEST(a_successor_stops_at_a_gap)
+{
+    begin((struct tide_layout_wish){.level = 5});
+    for (int i = 0; i < 6; i++)
+        ck_assert(lane_send(&lane[0], 0, i));
+    run_dry();
+    tide_laneseq_close(&seq);
+    /* As if the host had stopped before place 3, and what is told, had left its caches. */
+    map.index[3].seq = 0;
+    map.head->committed = 3;
+    map.lane[0].done = map.lane[0].released + 3;
+    map.lane[0].done_granule = map.lane[0].granule + 3;
+    ck_assert_int_eq(tide_laneseq_open(&seq, &map), 0);
+    ck_assert_uint_eq(seq.place, 3);
+    for (uint64_t i = 3; i < 6; i++)
+        ck_assert_uint_eq(map.index[i].seq, 0);
+    run_dry();
+    ck_assert_uint_eq(seq.place, 6);
+    for (uint64_t i = 0; i < 6; i++)
+        ck_assert_uint_eq(value_at(i), i);
+    end();
+}
+END_TEST
+
+int main(void)
+{
+    const TTest *const tests[] = {early_batches_wait_and_late_ones_are_dropped,
+                                  what_a_client_says_is_not_believed,
+                                  nothing_that_is_needed_is_trimmed,
+                                  the_oldest_goes_when_nobody_reads,
+                                  what_was_asked_to_be_kept_is,
+                                  a_successor_goes_on,
+                                  a_successor_stops_at_a_gap,
+                                  NULL};
+    return unit_main("laneseq", tests);
+}
