@@ -134,26 +134,36 @@ enum { DOORS = 600, TURNS = 200 };
 
 static uint64_t count[DOORS]; /* written behind the door only */
 static uint64_t word_of[DOORS];
-static _Atomic uint32_t at; /* the door that the keeper is at */
+static _Atomic uint32_t at;           /* the door that the keeper is at */
+static _Atomic bool taken[3 * DOORS]; /* slots that were handed over: whose turn came */
 
-/* All who come to an end behind the door; what is handed over is one more turn each. */
+/* One more turn for each slot of the list. Its link is read before it is its own's again. */
+static void count_list(uint32_t client, uint64_t list)
+{
+    while (list != TIDE_DOOR_TAKEN) {
+        uint32_t slot = (uint32_t)list;
+        list = atomic_load(&map.link[slot]);
+        count[client]++;
+        atomic_store(&taken[slot], true);
+    }
+}
+
+/* All who come to an end behind the door; what was handed over comes first. */
 static void leave(uint32_t client)
 {
     for (uint64_t list; (list = tide_door_leave(&map, client)) != 0;)
-        for (; list != TIDE_DOOR_TAKEN; list = atomic_load(&map.link[(uint32_t)list]))
-            count[client]++;
+        count_list(client, list);
 }
 
 static void answer(uint32_t client, uint64_t list)
 {
     if (list == 0)
         return;
-    for (; list != TIDE_DOOR_TAKEN; list = atomic_load(&map.link[(uint32_t)list]))
-        count[client]++;
+    count_list(client, list);
     leave(client);
 }
 
-/* Each has a slot of its own at each door. */
+/* Each has a slot of its own at each door, which must not be handed over twice at a time. */
 static void take_turn(uint32_t client, uint32_t who)
 {
     uint32_t slot = 3 * client + who;
@@ -164,6 +174,10 @@ static void take_turn(uint32_t client, uint32_t who)
     if (got == TIDE_DOOR_MINE) {
         count[client]++;
         leave(client);
+    } else {
+        while (!atomic_load(&taken[slot]))
+            sched_yield();
+        atomic_store(&taken[slot], false);
     }
 }
 
