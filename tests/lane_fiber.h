@@ -7,7 +7,8 @@
  * With rivals there are two fibers on two nodes for each client, that want the same node of the
  * log by turns: who has it sends, and then leaves, or stands still for longer than a lease, as a
  * process that was stopped, and goes on. Its lines are those of the one that has it: what the other
- * one writes there is found. And two fibers want to be the sequencer, in the same way.
+ * one writes there is found. And two fibers want to be the sequencer, in the same way; these
+ * stand still in the middle of a step, too, wherever they look at their clock.
  */
 #ifndef TESTS_LANE_FIBER_H
 #define TESTS_LANE_FIBER_H
@@ -66,7 +67,7 @@ static struct {
         int host;
         uint64_t random;
         bool opened;
-    } leader[2];
+    } leader[2], *leads_now; /* the last one that became the sequencer */
     uint32_t idle; /* steps of the sequencer that found nothing, when nobody sends any more */
     uint64_t names, turns, leads; /* processes; of these: that had a node, or were the sequencer */
     uint64_t steps;               /* then it comes to an end */
@@ -75,7 +76,8 @@ static struct {
     int sending, reading; /* of them: not at their ends; reading: the observer, too */
     int fences;           /* that are still to come */
     bool opened, aborts, resends, rivals;
-    uint64_t random;
+    uint64_t random, stops; /* stops: draws when the sequencer stands still */
+    uint64_t stopped;
 } run;
 
 static inline bool run_is_over(void)
@@ -383,6 +385,17 @@ static inline bool run_is_done(void)
     return run.sending == 0 && run.reading == 0;
 }
 
+/* The sequencer's clock. What it wrote before it stood still for so long is on the device. */
+static inline uint64_t run_clock(void)
+{
+    if (unit_random(&run.stops) % 512 == 0 && !run_is_over()) {
+        sim_drain();
+        run.stopped++;
+        run_pause(RUN_POINTS * 2);
+    }
+    return run_now();
+}
+
 static inline void run_lead(struct run_leader *self)
 {
     const struct tide_lanes *map = &run.map[self->host];
@@ -392,8 +405,10 @@ static inline void run_lead(struct run_leader *self)
         tide_laneseq_close(&self->seq);
     UNIT_HOLD(tide_laneseq_open(&self->seq, map) == 0, "no memory");
     self->opened = true;
+    self->seq.clock = run_clock;
     tide_lanecrew_begin(&self->crew, &self->seq, self->crew.self, TIDE_LANECREW_BID, run_now());
     run.leads++;
+    run.leads_now = self;
     sim_progress();
     run.seq.place = self->seq.place;
     while (!run_is_done() && tide_lanecrew_lead(&self->crew, run_now()) == 0) {
@@ -403,6 +418,8 @@ static inline void run_lead(struct run_leader *self)
         }
         uint64_t done = tide_laneseq_step(&self->seq, 1);
         done += tide_lanecrew_serve(&self->crew, run_now());
+        if (run.leads_now != self)
+            break;
         run.idle = run.sending == 0 && done == 0 ? run.idle + 1 : 0;
         if (done == 0)
             sim_wait();

@@ -159,6 +159,7 @@ static inline const char *run_with(uint32_t level, uint64_t seed, uint64_t steps
     run_own(&run.map[0]);
     run.history = log_history_new(level, 0, RUN_EVENTS);
     run.random = seed * 31 + 7;
+    run.stops = seed * 37 + 11;
     run.steps = steps;
     run.clients = run.sending = RUN_CLIENTS;
     run.readers = RUN_READERS;

@@ -187,6 +187,47 @@ START_TEST(a_successor_stops_at_a_gap)
 }
 END_TEST
 
+static uint64_t looks; /* at the clock, which shows their number */
+
+static uint64_t look(void)
+{
+    return looks++;
+}
+
+/* Its time is up at any moment of a step: it stops there, and goes on if it gets more of it. */
+START_TEST(it_writes_nothing_when_its_time_is_up)
+{
+    for (uint64_t until = 0; until < 12; until++) {
+        begin((struct tide_layout_wish){.level = 5});
+        for (int i = 0; i < 6; i++)
+            ck_assert(lane_send(&lane[i % 2], 0, i / 2));
+        seq.clock = look;
+        seq.until = until;
+        looks = 0;
+        tide_laneseq_step(&seq, 99);
+        ck_assert_uint_le(seq.place, until);
+        uint64_t committed = map.head->committed;
+        ck_assert_uint_eq(committed, until < 7 ? 0 : 6);
+        void *before = malloc(map.size);
+        memcpy(before, map.base, map.size);
+        tide_lane_ask(&lane[1], &map, 1);
+        memcpy((unsigned char *)before + ((unsigned char *)map.session - map.base), map.session,
+               map.clients * sizeof *map.session);
+        seq.until = 0;
+        tide_laneseq_step(&seq, 99);
+        tide_laneseq_trim(&seq, 3);
+        ck_assert_mem_eq(before, map.base, map.size);
+        seq.until = UINT64_MAX;
+        run_dry();
+        ck_assert_uint_eq(seq.place, 6);
+        ck_assert_uint_eq(map.head->committed, 6);
+        ck_assert_int_eq(tide_lane_granted(&lane[1]), 0);
+        free(before);
+        end();
+    }
+}
+END_TEST
+
 int main(void)
 {
     const TTest *const tests[] = {early_batches_wait_and_late_ones_are_dropped,
@@ -196,6 +237,7 @@ int main(void)
                                   what_was_asked_to_be_kept_is,
                                   a_successor_goes_on,
                                   a_successor_stops_at_a_gap,
+                                  it_writes_nothing_when_its_time_is_up,
                                   NULL};
     return unit_main("laneseq", tests);
 }

@@ -192,6 +192,7 @@ void tide_lanecrew_begin(struct tide_lanecrew *self, struct tide_laneseq *seq, u
     const struct tide_lanes *map = seq->map;
     *self = (struct tide_lanecrew){.seq = seq, .self = own, .seen = now};
     lanecrew_write_lead(map, own, ++self->beat, way);
+    seq->until = now + map->lease;
     /* tide_laneseq_open has just fetched these lines. */
     for (uint32_t i = 0; i < map->nodes; i++) {
         const struct tide_lanes_node *line = &map->node[i];
@@ -212,11 +213,13 @@ int tide_lanecrew_lead(struct tide_lanecrew *self, uint64_t now)
     const struct tide_lanes_head *head = lanecrew_head(map);
     if (tide_coh_get(map->coh, &head->lead) != self->self)
         return -ESTALE; /* also where its clock stood still, and no time has gone by */
+    self->seq->until = self->seen + map->lease;
     if (now - self->seen < map->lease / 8)
         return 0;
     uint64_t way = tide_coh_get(map->coh, &head->lead_way);
     lanecrew_write_lead(map, self->self, ++self->beat, (enum tide_lanecrew_way)way);
     self->seen = now;
+    self->seq->until = now + map->lease;
     return 0;
 }
 
@@ -304,6 +307,8 @@ uint64_t tide_lanecrew_serve(struct tide_lanecrew *self, uint64_t now)
     uint64_t done = 0;
     for (uint32_t i = 0; i < map->nodes; i++) {
         const struct tide_lanecrew_seat *seat = &self->seat[i];
+        if (!tide_laneseq_may(self->seq))
+            break;
         if (seat->standing == TIDE_LANES_FENCED)
             lanecrew_hold_off(self, i, now);
         if (seat->standing == TIDE_LANES_HELD)

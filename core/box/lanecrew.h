@@ -23,9 +23,10 @@
  * own number over that of the one before, and is the sequencer if it still stands there half a
  * lease later; that one had time to see it by then. No step here is an exchange.
  *
- * Time is the caller's, in ns of any clock that runs alike everywhere. What no lease can rule
- * out: a process that stops between a look at its clock, or the sequencer between a look at its
- * name, which it takes before each step, and a store, for longer than a lease, and then goes on.
+ * Time is the caller's, in ns of any clock that runs alike everywhere. The sequencer looks at
+ * its name before each step, and at its clock before each line that it writes there. What no
+ * lease can rule out: a process that stops between such a look and the store behind it for longer
+ * than a lease, and then goes on; or, in the middle of a step, a machine whose clock stops too.
  */
 #ifndef TIDE_BOX_LANECREW_H
 #define TIDE_BOX_LANECREW_H

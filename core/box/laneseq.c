@@ -49,7 +49,7 @@ static bool laneseq_serve_client(struct tide_laneseq *self, uint32_t client)
     const struct tide_lanes_session *line = &map->session[client];
     tide_coh_fresh(map->coh, &line->request, TIDE_LINE);
     uint64_t request = tide_coh_get(map->coh, &line->request);
-    if (request == self->session[client].request)
+    if (request == self->session[client].request || !tide_laneseq_may(self))
         return false;
     laneseq_grant(self, client, request);
     return true;
@@ -72,7 +72,7 @@ static bool laneseq_serve_reader(struct tide_laneseq *self, uint32_t number)
     struct tide_laneseq_reader *reader = &self->reader[number];
     tide_coh_fresh(map->coh, &line->cursor, TIDE_LINE);
     uint64_t request = tide_coh_get(map->coh, &line->request);
-    if (request == reader->request)
+    if (request == reader->request || !tide_laneseq_may(self))
         return false;
     uint64_t start = tide_coh_get(map->coh, &line->start), from;
     uint64_t error = laneseq_start(self, start, tide_coh_get(map->coh, &line->position), &from);
@@ -105,6 +105,9 @@ static void laneseq_tell(struct tide_laneseq *self)
 {
     const struct tide_lanes *map = self->map;
     tide_coh_drain(map->coh); /* the entries are there */
+    self->untold = !tide_laneseq_may(self);
+    if (self->untold)
+        return;
     if (self->committed != self->place) {
         self->committed = self->place;
         tide_coh_set(map->coh, &map->head->committed, self->place);
@@ -237,7 +240,8 @@ static uint64_t laneseq_scan(struct tide_laneseq *self, uint32_t lane, uint64_t 
             tide_coh_fresh(map->coh, tide_lanes_slot(map, lane, at->slot), row * sizeof slot);
             fetched += row;
         }
-        if (!laneseq_see(self, lane, &slot) || !laneseq_deal(self, lane, &slot))
+        if (!laneseq_see(self, lane, &slot) || !tide_laneseq_may(self) ||
+            !laneseq_deal(self, lane, &slot))
             break;
     }
     return done;
@@ -344,6 +348,8 @@ static void laneseq_release(struct tide_laneseq *self)
     const struct tide_lanes *map = self->map;
     bool spare;
     uint64_t begin = self->trimmed_place, limit = laneseq_limit(self, &spare);
+    if (!tide_laneseq_may(self))
+        return;
     limit = tide_min(limit, begin + LANESEQ_TRIM);
     while (self->trimmed_place < limit &&
            (!spare || self->trimmed_place < self->asked || laneseq_has_pressure(self)))
@@ -372,7 +378,7 @@ void tide_laneseq_trim(struct tide_laneseq *self, uint64_t place)
 uint64_t tide_laneseq_step(struct tide_laneseq *self, uint64_t most)
 {
     const struct tide_lanes *map = self->map;
-    uint64_t done = 0, served = laneseq_serve(self, false);
+    uint64_t done = self->untold, served = laneseq_serve(self, false);
     bool pressed = false;
     for (uint32_t i = 0; i < map->lanes; i++) {
         uint32_t lane = (self->turn + i) % map->lanes;

@@ -14,7 +14,8 @@
  * What it knows it keeps for itself, and writes to the shared lines for others. A successor on
  * any host finds it all there: the index as far as it has no gap, and the lines of sessions,
  * readers and lanes. Before it begins, the host of the one before must have stopped writing, or
- * lost its caches.
+ * lost its caches. So one that others may follow has a clock, and looks at it before each entry
+ * and each answer: after a stop in the middle of a step it writes that one line at most.
  */
 #ifndef TIDE_BOX_LANESEQ_H
 #define TIDE_BOX_LANESEQ_H
@@ -51,14 +52,24 @@ struct tide_laneseq {
     uint64_t trimmed_place, trimmed_base;
     uint64_t asked;              /* to be trimmed: places below (TIDE_LAYOUT_ASKED, or anyway) */
     uint32_t turn, request_turn; /* the lane, and the client or reader, that is looked at next */
+    uint64_t (*clock)(void);     /* NULL: nobody else can be the sequencer */
+    uint64_t until;              /* by that clock: then somebody else may be */
+    bool untold;                 /* it was too late to tell of what has a place */
 };
+
+/* May it write yet? */
+TIDE_INLINE bool tide_laneseq_may(const struct tide_laneseq *self)
+{
+    return self->clock == NULL || self->clock() < self->until;
+}
 
 /* Begins where the one before stopped. 0 or -ENOMEM. */
 int tide_laneseq_open(struct tide_laneseq *self, const struct tide_lanes *map);
 void tide_laneseq_close(struct tide_laneseq *self);
 
 /* One step: answers requests, gives places to up to `most` slots of each lane, trims. Returns how
- * many slots and requests it dealt with; what it placed is committed. */
+ * many slots and requests it dealt with; what it placed is committed. When its time is up it stops
+ * where it is, and a step of a later time goes on there. */
 uint64_t tide_laneseq_step(struct tide_laneseq *self, uint64_t most);
 
 /* Ends a client's epoch: nothing of it that has no place gets one. */

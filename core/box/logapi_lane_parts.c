@@ -98,6 +98,7 @@ static int logapi_lane_lead(struct tide_logapi_lanelog *self, uint64_t name,
         return tide_logapi_error(-ENOMEM, "no memory for a sequencer of clients", self->map.clients,
                                  1, 0);
     self->sequenced = true;
+    self->seq.clock = self->map.nodes > 1 ? tide_clock_now : NULL;
     tide_lanecrew_begin(&self->crew, &self->seq, name, way, tide_clock_now());
     atomic_store_explicit(&self->leads, true, memory_order_release);
     return 0;

@@ -238,9 +238,9 @@ int tide_log_open(tide_log_t **out, tide_region_t *region);
  * A process tells that it lives in calls on the log and its handles; one that makes none for an
  * eighth of a lease runs a thread of tide_log_start, which does nothing else there. Fenced is: what
  * its clients appended and has no place is dropped, its readers hold nobody back, all its calls are
- * -ESTALE, and after one more lease the node is free. All hosts' clocks should run alike. A process
- * that stands still in the middle of an append for longer than a lease, and then goes on, may still
- * write there (make logs with checksums); a sequencer in a step, to places that the next one gave.
+ * -ESTALE, and after one more lease the node is free. All hosts' clocks should run alike. Who
+ * stands still in an append for longer than a lease may still write there (make logs with
+ * checksums); a sequencer in a step one line at most, all of it if its clock stood still as well.
  *
  * A sequencer that ends without tide_log_close is followed by whoever opens the log on the same
  * host, at once; or by who attaches with `sequence`, on any host, after a lease and a half. The one
