@@ -398,6 +398,50 @@ START_TEST(a_run_is_given_back_once)
 }
 END_TEST
 
+/* --- memory of several hosts ---------------------------------------------------------------- */
+
+START_TEST(a_view_reads_until_it_is_engaged)
+{
+    struct tide_plot view = {0};
+    struct tide_region_segment segment;
+    ck_assert_int_eq(take(&plot, TIDE_REGION_LENT, 2, 7), 1);
+    ck_assert_int_eq(mprotect(memory, SIZE, PROT_READ), 0);
+    tide_plot_view(&view, memory, SIZE);
+    ck_assert_int_eq(tide_plot_read(&view, 1, &segment), 0);
+    ck_assert_uint_eq(segment.tag, 7);
+    ck_assert_uint_eq(view.session, TIDE_PLOT_NONE);
+    ck_assert_int_eq(mprotect(memory, SIZE, PROT_READ | PROT_WRITE), 0);
+    for (int i = 0; i < 2; i++) {
+        tide_plot_engage(&view);
+        ck_assert_uint_eq(view.session, 3);
+    }
+    ck_assert_int_eq(take(&view, TIDE_REGION_HEAP, 1, 7), 3);
+    ck_assert_uint_eq(read_one(3).session, 3);
+    ck_assert_int_eq(tide_plot_give(&view, 1, TIDE_REGION_LENT), 2);
+}
+END_TEST
+
+static void take_or_give(long what)
+{
+    struct tide_plot view = {0};
+    tide_plot_view(&view, memory, SIZE);
+    if (what == 0)
+        take(&view, TIDE_REGION_LENT, 1, 7);
+    else if (what == 1)
+        tide_plot_give(&view, 1, TIDE_REGION_LENT);
+    else
+        tide_plot_sweep(&view, false, NULL);
+}
+
+START_TEST(a_view_that_is_not_engaged_ends_the_process)
+{
+    ck_assert_int_eq(take(&plot, TIDE_REGION_LENT, 2, 7), 1);
+    atomic_store(&plot.entry[5].word, TIDE_REGION_MOVE);
+    ck_assert_int_gt(unit_child(take_or_give, _i).code, 128);
+    ck_assert_uint_eq(free_ones(), SEGMENTS - 4);
+}
+END_TEST
+
 /* --- what is left behind ------------------------------------------------------------------ */
 
 static void set_word(uint64_t index, uint64_t state, uint64_t length)
@@ -525,12 +569,14 @@ int main(void)
                             what_is_left_is_nobodys,
                             what_is_to_be_kept_is_not_swept,
                             heaps_of_others_are_swept_on_demand,
+                            a_view_reads_until_it_is_engaged,
                             NULL};
     Suite *suite = suite_create("plot");
     TCase *tcase = tcase_create("plot");
     tcase_add_checked_fixture(tcase, setup, teardown);
     for (const TTest *const *test = tests; *test != NULL; test++)
         tcase_add_test(tcase, *test);
+    tcase_add_loop_test(tcase, a_view_that_is_not_engaged_ends_the_process, 0, 3);
     suite_add_tcase(suite, tcase);
     TCase *wide = tcase_create("wide");
     tcase_add_checked_fixture(wide, wide_setup, wide_teardown);

@@ -6,7 +6,7 @@
  * invariant: what was written before a set, a win or an add is seen by whoever gets the
  *            new value; no fence stands alone
  * uses:      crash, def
- * used by:   region (what other hosts wrote), the boxes of room log
+ * used by:   plot, region (what other hosts wrote), the boxes of room log
  * not here:  which word says that others may look (layout, lanes), memory that survives the
  *            machine (medium)
  * test:      tests/test_coh.c
@@ -16,7 +16,8 @@
  * Memory that other hosts change needs all of them: wrote for each range that was written,
  * one drain before the word that publishes it, fresh before a read. Words that several
  * writers change (win, add, swap, mark, clear) exist in coherent memory only: elsewhere the
- * debug build stops there. A line that is written has one writer, and nobody prefetches it.
+ * debug build stops there, as it does where a region's table is changed by a view that may
+ * only read (TIDE_COH_ALONE). A line that is written has one writer, and nobody prefetches it.
  *
  * The third back end, of the debug build, is a model that a test provides (tide_coh_model):
  * nodes with an image each, between which only what is written back and fetched travels.
@@ -53,16 +54,20 @@ extern void (*tide_coh_hook)(void);
         if (tide_coh_hook != NULL)                                                                 \
             tide_coh_hook();                                                                       \
     } while (0)
-#define TIDE_COH_ATOMIC(coh)                                                                       \
+#define TIDE_COH_ALONE(coh)                                                                        \
     do {                                                                                           \
         if ((coh) != TIDE_COH_COHERENT)                                                            \
             __builtin_trap(); /* other hosts do not take part in it */                             \
-        TIDE_COH_POINT();                                                                          \
     } while (0)
 #else
 #define TIDE_COH_POINT() ((void)0)
-#define TIDE_COH_ATOMIC(coh) ((void)(coh))
+#define TIDE_COH_ALONE(coh) ((void)(coh))
 #endif
+#define TIDE_COH_ATOMIC(coh)                                                                       \
+    do {                                                                                           \
+        TIDE_COH_ALONE(coh);                                                                       \
+        TIDE_COH_POINT();                                                                          \
+    } while (0)
 
 /* True while a test drives the threads: then a wait must come back here. */
 TIDE_INLINE bool tide_coh_hooked(void)

@@ -158,16 +158,10 @@ static int logapi_lane_make(struct tide_logapi_lanelog *self, const struct tide_
     return error;
 }
 
-/* The head and the table of the region. */
-static size_t logapi_lane_front(const struct tide_region *region)
-{
-    return TIDE_PLOT_AT + region->table.segments * sizeof(struct tide_plot_entry);
-}
-
 /* Other hosts look for it. */
 static void logapi_lane_tell(const struct tide_region *region)
 {
-    tide_coh_wrote(TIDE_COH_NONCOHERENT, region->extent.base, logapi_lane_front(region));
+    tide_coh_wrote(TIDE_COH_NONCOHERENT, region->extent.base, tide_plot_bytes(&region->table));
     tide_coh_drain(TIDE_COH_NONCOHERENT);
 }
 
@@ -192,7 +186,7 @@ static void logapi_lane_settle(struct tide_logapi_lanelog *self, struct tide_reg
     atomic_fetch_add_explicit(&region->logs, 1, memory_order_relaxed);
     logapi_lane_tell(region);
     const struct tide_medium medium = tide_medium_of(region, "");
-    logapi_lane_note(&medium, region->extent.base, logapi_lane_front(region));
+    logapi_lane_note(&medium, region->extent.base, tide_plot_bytes(&region->table));
 }
 
 static int logapi_lane_make_on(struct tide_logapi_lanelog *self, struct tide_region *region,
@@ -206,6 +200,7 @@ static int logapi_lane_make_on(struct tide_logapi_lanelog *self, struct tide_reg
         tide_region_return(region, at);
         return error;
     }
+    tide_plot_set_hosts(region->table.head, plan->nodes > 1);
     tide_logroom_seal(region, at, (const struct tide_layout_head *)(void *)self->map.head);
     logapi_lane_settle(self, region);
     return 0;
@@ -405,7 +400,7 @@ static int logapi_lane_attach_on(struct tide_logapi_lanelog *self, struct tide_r
 {
     struct logapi_lane_term term = {timeout, 0};
     uint64_t name = logapi_lane_name(self);
-    tide_coh_fresh(TIDE_COH_NONCOHERENT, region->extent.base, logapi_lane_front(region));
+    tide_coh_fresh(TIDE_COH_NONCOHERENT, region->extent.base, tide_plot_bytes(&region->table));
     int error = logapi_lane_find(self, region);
     if (error != 0 || (error = logapi_lane_check_role(self, role)) != 0 ||
         (error = logapi_lane_prepare(self)) != 0)

@@ -225,7 +225,7 @@ static int logapi_open_among(tide_log_t *log, struct tide_region *region,
     int error = logapi_join(log, region);
     if (error != 0)
         return error;
-    atomic_fetch_add(&log->crew.room->opens, 1);
+    tide_logroom_raise(&log->crew.room->opens, 1);
     error = tide_rescue_held(&log->crew, 0, &fault);
     if (error == 0 || error == -EBUSY)
         return 0;
@@ -260,7 +260,7 @@ static int logapi_open_on(tide_log_t *log, struct tide_region *region)
     return crew.alive != 0 ? logapi_open_among(log, region, &crew) : logapi_open_alone(log, region);
 }
 
-/* As the room's owner: it is a log in lanes. */
+/* It is a log in lanes. */
 static bool logapi_is_lanes(const struct tide_region *region)
 {
     struct tide_layout_fault fault;
@@ -287,10 +287,23 @@ static int logapi_open(tide_log_t **out, tide_region_t *region)
     return 0;
 }
 
+/* A log in lanes that another machine has is refused before anything is written: the owner's word
+ * is for the processes of one host. */
+static int logapi_look(struct tide_region *region)
+{
+    struct tide_owner_self self;
+    if (region == NULL || tide_region_is_stale(region) || !logapi_is_lanes(region))
+        return 0;
+    tide_coh_fresh(TIDE_COH_NONCOHERENT, tide_logroom_of(region), sizeof(struct tide_logroom));
+    tide_owner_self(&self);
+    struct tide_logroom_crew crew = tide_logroom_crew(region, &self);
+    return crew.other == TIDE_OWNER_FOREIGN ? tide_logapi_foreign(crew.pid) : 0;
+}
+
 TIDE_EXPORT int tide_log_open(tide_log_t **out, tide_region_t *region)
 {
-    int error = tide_logapi_hold(region);
-    if (error != 0)
+    int error = logapi_look(region);
+    if (error != 0 || (error = tide_logapi_hold(region)) != 0)
         return error;
     error =
         logapi_is_lanes(region) ? tide_logapi_parts.open(out, region) : logapi_open(out, region);
@@ -369,6 +382,7 @@ static int logapi_clear_lanes(struct tide_region *region)
     int error = tide_logapi_parts.remove(region);
     if (error != 0 || (error = logapi_clear(region, false)) != 0)
         return error;
+    tide_plot_set_hosts(region->table.head, false);
     tide_logapi_parts.tell(region);
     return 0;
 }

@@ -17,7 +17,7 @@ static uint64_t logref_keeper(const struct tide_region *region, uint32_t owner)
 {
     const struct tide_pages *pages = tide_page_find_owner(owner);
     uint64_t births = pages != NULL ? TIDE_RELAXED_GET(&pages->births) : UINT32_MAX;
-    return region->table.session << LOGREF_SESSION_SHIFT |
+    return TIDE_RELAXED_GET(&region->table.session) << LOGREF_SESSION_SHIFT |
            (uint64_t)(owner & (TIDE_OWNER_IDS - 1)) << LOGREF_OWNER_SHIFT | (uint32_t)births;
 }
 
@@ -34,7 +34,7 @@ static bool logref_is_of_others(const struct tide_region *region, uint64_t index
     if (segment.state == TIDE_REGION_PART)
         tide_plot_read(&region->table, index - segment.length, &segment);
     return (segment.state == TIDE_REGION_HEAP || segment.state == TIDE_REGION_RUN) &&
-           segment.session != region->table.session;
+           segment.session != TIDE_RELAXED_GET(&region->table.session);
 }
 
 /* Why no block of this process starts there. */

@@ -153,8 +153,8 @@ void tide_logroom_begin(struct tide_region *region, bool repaired)
     struct tide_logroom *room = tide_logroom_of(region);
     uint64_t boot[2];
     tide_owner_boot(boot);
-    atomic_fetch_add(&room->opens, 1);
-    atomic_fetch_add(&room->repairs, repaired);
+    tide_logroom_raise(&room->opens, 1);
+    tide_logroom_raise(&room->repairs, repaired);
     /* A boot whose halves do not fit is none. */
     atomic_store(&room->boot[0], boot[0]);
     atomic_store(&room->boot[1], boot[1]);

@@ -160,6 +160,13 @@ TIDE_INLINE void tide_logroom_leave(struct tide_region *region)
     TIDE_CRASH_POINT(room_left);
 }
 
+/* One of the owner's counts. */
+TIDE_INLINE void tide_logroom_raise(_Atomic uint64_t *count, uint64_t by)
+{
+    uint64_t now = atomic_load_explicit(count, memory_order_relaxed) + by;
+    atomic_store_explicit(count, now, memory_order_release);
+}
+
 /* How the log was left behind. */
 enum tide_logroom_need {
     TIDE_LOGROOM_READY,  /* as it should be */

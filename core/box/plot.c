@@ -31,11 +31,13 @@ static uint64_t plot_get(const struct tide_plot *table, uint64_t index)
 
 static void plot_set(struct tide_plot *table, uint64_t index, uint64_t word)
 {
+    TIDE_COH_ALONE(table->coh);
     atomic_store_explicit(&table->entry[index].word, word, memory_order_release);
 }
 
 static bool plot_swap(struct tide_plot *table, uint64_t index, uint64_t from, uint64_t to)
 {
+    TIDE_COH_ALONE(table->coh);
     return atomic_compare_exchange_strong_explicit(&table->entry[index].word, &from, to,
                                                    memory_order_acq_rel, memory_order_acquire);
 }
@@ -145,14 +147,37 @@ int tide_plot_check(const void *base, size_t capacity, size_t size, struct tide_
     return 0;
 }
 
-void tide_plot_open(struct tide_plot *table, void *base, size_t size)
+/* The view is to take segments. */
+static void plot_draw(struct tide_plot *table)
 {
-    struct tide_plot_head *head = base;
-    table->head = head; /* the lock is left alone: a fork may be holding it */
+    table->coh = TIDE_COH_COHERENT;
+    TIDE_RELAXED_SET(&table->session,
+                     atomic_fetch_add_explicit(&table->head->sessions, 1, memory_order_acq_rel) +
+                         1);
+}
+
+void tide_plot_view(struct tide_plot *table, void *base, size_t size)
+{
+    table->head = base; /* the lock is left alone: a fork may be holding it */
     table->entry = (struct tide_plot_entry *)((char *)base + TIDE_PLOT_AT);
     table->segments = size / TIDE_REGION_SEGMENT;
     table->heads = table->hint = plot_heads(table->segments);
-    table->session = atomic_fetch_add_explicit(&head->sessions, 1, memory_order_acq_rel) + 1;
+    table->session = TIDE_PLOT_NONE;
+    table->coh = TIDE_COH_NONCOHERENT;
+}
+
+void tide_plot_engage(struct tide_plot *table)
+{
+    tide_lock_take(&table->lock);
+    if (table->coh != TIDE_COH_COHERENT)
+        plot_draw(table);
+    tide_lock_drop(&table->lock);
+}
+
+void tide_plot_open(struct tide_plot *table, void *base, size_t size)
+{
+    tide_plot_view(table, base, size);
+    plot_draw(table);
 }
 
 /* --- segments -------------------------------------------------------------------------- */

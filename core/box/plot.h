@@ -2,12 +2,13 @@
  * plot.h - what stands in a region's memory: its head, and what each segment is.
  *
  * owns:      the layout, all that is ever written to head and entries
- * threads:   any, under the table's lock; against other processes on the same memory by
- *            compare-and-swap of an entry's word
+ * threads:   any, under the table's lock; against other processes of this host on the same
+ *            memory by compare-and-swap of an entry's word. A view for memory that several hosts
+ *            have writes nothing before tide_plot_engage: the debug build stops there
  * invariant: a segment is head, free, a heap's, lent, a part of a run, or (for the time of
  *            one call) on the move. The words of a run's parts are written before that of
  *            its first segment; that one is on the move while parts are cleared
- * uses:      lock, diag, file
+ * uses:      lock, diag, file, coh
  * used by:   region, regions
  * not here:  where the memory comes from (region)
  * test:      tests/test_plot.c
@@ -23,6 +24,7 @@
 
 #include <tidepool/region.h>
 
+#include "box/coh.h"
 #include "box/def.h"
 #include "box/diag.h"
 #include "box/lock.h"
@@ -36,7 +38,8 @@ enum {
     TIDE_PLOT_AT = 16384
 };
 
-/* Written once, by whoever makes the region, but for sessions: the handles ever opened. */
+/* Written once, by whoever makes the region, but for hosts, and for sessions: the views that ever
+ * were to take segments. */
 struct tide_plot_head {
     _Atomic uint64_t magic;
     uint32_t version;
@@ -50,7 +53,9 @@ struct tide_plot_head {
     uint64_t heads; /* segments in front of the first one that can be lent */
     uint8_t id[16]; /* random */
     uint64_t check; /* over the fields above but the magic */
-    uint8_t spare[40];
+    /* 1: processes of several hosts have the log in it. By the process that makes or removes it. */
+    _Atomic uint64_t hosts;
+    uint8_t spare[32];
     _Atomic uint64_t sessions; /* on a pair of lines of its own */
     uint8_t rest[TIDE_PLOT_AREA_AT - 136];
 };
@@ -77,6 +82,7 @@ _Static_assert(offsetof(struct tide_plot_head, table) == 48, "table");
 _Static_assert(offsetof(struct tide_plot_head, heads) == 56, "heads");
 _Static_assert(offsetof(struct tide_plot_head, id) == 64, "id");
 _Static_assert(offsetof(struct tide_plot_head, check) == 80, "check");
+_Static_assert(offsetof(struct tide_plot_head, hosts) == 88, "hosts");
 _Static_assert(offsetof(struct tide_plot_head, sessions) == 128, "sessions");
 _Static_assert(offsetof(struct tide_plot_entry, word) == 0, "word");
 _Static_assert(offsetof(struct tide_plot_entry, tag) == 8, "tag");
@@ -86,15 +92,24 @@ _Static_assert(sizeof(struct tide_plot_head) == TIDE_PLOT_AREA_AT, "the head is 
 _Static_assert(sizeof(struct tide_plot_entry) == TIDE_LINE, "an entry is one line");
 _Static_assert(TIDE_PLOT_AREA_AT + 2 * TIDE_REGION_AREA <= TIDE_PLOT_AT, "two areas");
 
+#define TIDE_PLOT_NONE UINT64_MAX
+
 /* A process's view of a head and its entries. */
 struct tide_plot {
     struct tide_lock lock;
     struct tide_plot_head *head;
     struct tide_plot_entry *entry;
     uint64_t segments, heads;
-    uint64_t session; /* of this view */
-    uint64_t hint;    /* no free segment below, as far as this view knows; under lock */
+    uint64_t session; /* of this view; TIDE_PLOT_NONE: it took nothing yet */
+    enum tide_coh coh;
+    uint64_t hint; /* no free segment below, as far as this view knows; under lock */
 };
+
+/* Of head, areas and table. */
+TIDE_INLINE size_t tide_plot_bytes(const struct tide_plot *table)
+{
+    return TIDE_PLOT_AT + table->segments * sizeof(struct tide_plot_entry);
+}
 
 /* What a segment is wanted for. */
 struct tide_plot_wish {
@@ -115,6 +130,17 @@ int tide_plot_check(const void *base, size_t capacity, size_t size, struct tide_
 /* Opens a view with a session of its own, on what tide_plot_check found good: a region of `size`
  * bytes, whatever its head says by now. */
 void tide_plot_open(struct tide_plot *table, void *base, size_t size);
+
+/* The same, of memory that other hosts may have: reads only, until it is engaged. That draws the
+ * session's number, and is for one host at a time. */
+void tide_plot_view(struct tide_plot *table, void *base, size_t size);
+void tide_plot_engage(struct tide_plot *table);
+
+/* Says that processes of several hosts have the log in it, or do not any more. */
+TIDE_INLINE void tide_plot_set_hosts(struct tide_plot_head *head, bool several)
+{
+    atomic_store_explicit(&head->hosts, several, memory_order_release);
+}
 
 /* Index of the first of so many free segments, which are taken now, or -ENOMEM. */
 int64_t tide_plot_take(struct tide_plot *table, const struct tide_plot_wish *wish);

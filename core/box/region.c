@@ -108,6 +108,7 @@ static struct tide_region *region_new(void)
     region->fresh = region->strict = false;
     atomic_store_explicit(&region->stale, false, memory_order_relaxed);
     atomic_store_explicit(&region->moved, false, memory_order_relaxed);
+    atomic_store_explicit(&region->apart, false, memory_order_relaxed);
     atomic_store_explicit(&region->heaps, 0, memory_order_relaxed);
     atomic_store_explicit(&region->logs, 0, memory_order_relaxed);
     atomic_store_explicit(&region->numbers, 0, memory_order_relaxed);
@@ -312,8 +313,8 @@ static int region_verify(struct tide_region *region, size_t size, struct tide_re
     char line[TIDE_REGION_TEXT];
     struct tide_text why = {line, sizeof line, 0};
     const struct tide_plot_head *head = (const struct tide_plot_head *)region->extent.base;
-    if (region->source.ops == &tide_source_dax) /* another host may have written it */
-        tide_coh_fresh(TIDE_COH_NONCOHERENT, head, tide_min(sizeof *head, region->extent.size));
+    /* Another host may have written it. */
+    tide_coh_fresh(TIDE_COH_NONCOHERENT, head, tide_min(sizeof *head, region->extent.size));
     uint64_t found = TIDE_RELAXED_GET(&head->size); /* it may not be the same for long */
     int ret = tide_plot_check(region->extent.base, region->extent.size,
                               size != 0 || found == 0 ? size : found, &why);
@@ -328,6 +329,27 @@ static int region_verify(struct tide_region *region, size_t size, struct tide_re
     return ret == 0 ? 0
                     : region_fail_about(error, ret, region->source.text,
                                         "the file has holes, and no space is left to fill them");
+}
+
+/* Other hosts may have it open, and no lock tells. */
+static bool region_has_hosts(const struct tide_region *region)
+{
+    const struct tide_plot_head *head = (const struct tide_plot_head *)region->extent.base;
+    return region->source.ops == &tide_source_dax || TIDE_RELAXED_GET(&head->hosts) != 0;
+}
+
+/* `alone`: nobody else of this host has it: what calls that never ended left behind can be mended,
+ * where there are no other hosts. */
+static void region_enter(struct tide_region *region, bool alone)
+{
+    if (region_has_hosts(region)) {
+        tide_plot_view(&region->table, region->extent.base, region->size);
+        atomic_store_explicit(&region->apart, true, memory_order_release);
+        return;
+    }
+    tide_plot_open(&region->table, region->extent.base, region->size);
+    if (alone)
+        tide_plot_sweep(&region->table, false, NULL);
 }
 
 static int region_reopen(struct tide_region *region, size_t size, struct tide_region_error *error)
@@ -345,16 +367,13 @@ static int region_reopen(struct tide_region *region, size_t size, struct tide_re
     int ret = region_map(region, 0, error);
     if (ret != 0)
         return ret;
-    /* Alone with it: what calls that never ended left behind can be mended. */
     bool alone = region_lock_file(region, TIDE_STORE_EXCLUDE) == 0;
     if (!alone)
         region_lock_file(region, TIDE_STORE_SHARE);
     ret = region_verify(region, size, error);
     if (ret != 0)
         return ret;
-    tide_plot_open(&region->table, region->extent.base, region->size);
-    if (alone)
-        tide_plot_sweep(&region->table, false, NULL);
+    region_enter(region, alone);
     region_lock_file(region, TIDE_STORE_SHARE);
     return region_show(region, error);
 }
@@ -382,6 +401,15 @@ int tide_region_attach(struct tide_region **out, const char *text, size_t size,
 
 /* --- closing ------------------------------------------------------------------------------ */
 
+/* Head and table, for whoever takes segments on another host next. */
+static void region_tell(const struct tide_region *region)
+{
+    if (atomic_load_explicit(&region->apart, memory_order_acquire) || !region_has_hosts(region))
+        return;
+    tide_coh_wrote(TIDE_COH_NONCOHERENT, region->extent.base, tide_plot_bytes(&region->table));
+    tide_coh_drain(TIDE_COH_NONCOHERENT);
+}
+
 int tide_region_detach(struct tide_region *region)
 {
     if (atomic_load_explicit(&region->heaps, memory_order_acquire) != 0)
@@ -391,6 +419,7 @@ int tide_region_detach(struct tide_region *region)
     tide_lock_take(&region_lock);
     region_set_phase(region, TIDE_REGION_MAKING);
     tide_lock_drop(&region_lock);
+    region_tell(region);
     region_hide(region);
     region_drop(region);
     return 0;
@@ -403,6 +432,20 @@ static bool region_is_alone(struct tide_region *region)
         return true;
     region_lock_file(region, TIDE_STORE_SHARE); /* the try may have lost it */
     return false;
+}
+
+void tide_region_engage(struct tide_region *region)
+{
+    tide_lock_take(&region_lock);
+    if (atomic_load_explicit(&region->apart, memory_order_acquire)) {
+        tide_coh_fresh(TIDE_COH_NONCOHERENT, region->extent.base, tide_plot_bytes(&region->table));
+        tide_plot_engage(&region->table);
+        if (region_is_alone(region))
+            tide_plot_sweep(&region->table, false, NULL);
+        region_lock_file(region, TIDE_STORE_SHARE);
+        atomic_store_explicit(&region->apart, false, memory_order_release);
+    }
+    tide_lock_drop(&region_lock);
 }
 
 int tide_region_alone(struct tide_region *region)
@@ -433,6 +476,7 @@ long tide_region_sweep(struct tide_region *region, tide_region_keeper *keeper)
 {
     if (tide_region_is_stale(region))
         return -ESTALE;
+    tide_region_ready(region);
     if (!region_is_alone(region))
         return -EBUSY;
     long ret = region_sweep(region, keeper);
@@ -461,6 +505,7 @@ struct tide_page *tide_region_page_take(struct tide_region *region,
 {
     if (tide_region_is_stale(region))
         return NULL;
+    tide_region_ready(region);
     int64_t index = tide_plot_take(&region->table, wish);
     if (index < 0)
         return NULL;
@@ -491,8 +536,8 @@ void tide_region_page_give(struct tide_page *page)
         atomic_store_explicit(&page[i].owner, 0, memory_order_relaxed);
     }
     /* The parent's table is none of ours; nor is what was left for the log. */
-    if (tide_region_is_stale(region) ||
-        TIDE_RELAXED_GET(&region->table.entry[index].session) != region->table.session)
+    if (tide_region_is_stale(region) || TIDE_RELAXED_GET(&region->table.entry[index].session) !=
+                                            TIDE_RELAXED_GET(&region->table.session))
         return;
     if (region->extent.fd < 0 && !region->strict)
         tide_vmem_decommit((void *)tide_page_base(page), length * TIDE_REGION_SEGMENT);
@@ -508,7 +553,8 @@ void tide_region_count(uint64_t *blocks, uint64_t *bytes)
         tide_lock_take(&region_lock); /* against closing */
         bool ready = region_is_ready(region);
         for (uint64_t i = 0; ready && tide_plot_read(&region->table, i, &segment) == 0; i++) {
-            if (segment.state != TIDE_REGION_RUN || segment.session != region->table.session)
+            if (segment.state != TIDE_REGION_RUN ||
+                segment.session != TIDE_RELAXED_GET(&region->table.session))
                 continue;
             ++*blocks;
             *bytes += segment.length * TIDE_REGION_SEGMENT;

@@ -5,7 +5,9 @@
  * owns:      the handles; descriptors and shadow words of the regions' windows
  * threads:   any; the list of handles under its lock, each region's segments under the lock
  *            of its table
- * invariant: a handle that is open has a window with a span; a closed one's memory, tables
+ * invariant: of memory that other hosts may have (a device, or where a log of several hosts is)
+ *            head and table are only read until a segment is taken or given here;
+ *            a handle that is open has a window with a span; a closed one's memory, tables
  *            and address range are gone, and its pointers are foreign
  * uses:      plot, source, store, coh, pagemap, meta, vmem, lock, diag
  * used by:   segment, page, heap, heaps, regions, logroom
@@ -31,6 +33,7 @@ struct tide_region {
     _Atomic bool stale; /* a child's handle of shared memory, after fork */
     _Atomic int phase;  /* enum tide_region_phase; leaves SPARE under the list's lock */
     _Atomic bool moved; /* see tide_region_moved */
+    _Atomic bool apart; /* other hosts may have it, and no segment was taken or given here */
     bool fresh, strict;
     uint8_t window;           /* index into tide_windows */
     _Atomic uint64_t heaps;   /* on it now */
@@ -70,6 +73,10 @@ void tide_region_page_give(struct tide_page *page);
 /* Blocks that are runs, of all handles, and their bytes. */
 void tide_region_count(uint64_t *blocks, uint64_t *bytes);
 
+/* A segment is about to be taken or given where other hosts may have the memory: none of them does
+ * so now. What calls that never ended left behind is swept first, as else when it is opened. */
+void tide_region_engage(struct tide_region *region);
+
 /* All locks; in a child afterwards the handles of shared regions are stale. */
 void tide_region_fork(enum tide_fork phase);
 void tide_region_fork_child(void);
@@ -77,6 +84,12 @@ void tide_region_fork_child(void);
 TIDE_INLINE bool tide_region_is_stale(const struct tide_region *region)
 {
     return atomic_load_explicit(&region->stale, memory_order_relaxed);
+}
+
+TIDE_INLINE void tide_region_ready(struct tide_region *region)
+{
+    if (TIDE_UNLIKELY(atomic_load_explicit(&region->apart, memory_order_acquire)))
+        tide_region_engage(region);
 }
 
 /* Runs of segments for others than heaps: 0 and the offset from the base, or -errno. */
@@ -87,6 +100,7 @@ TIDE_INLINE int tide_region_lend(struct tide_region *region, size_t segments, ui
         .state = TIDE_REGION_LENT, .tag = tag, .segments = segments};
     if (tide_region_is_stale(region))
         return -ESTALE;
+    tide_region_ready(region);
     int64_t index = segments != 0 ? tide_plot_take(&region->table, &wish) : -EINVAL;
     if (index >= 0)
         *offset = (uint64_t)index * TIDE_REGION_SEGMENT;
@@ -99,6 +113,7 @@ TIDE_INLINE int tide_region_return(struct tide_region *region, uint64_t offset)
         return -ESTALE;
     if (offset % TIDE_REGION_SEGMENT != 0)
         return -EINVAL;
+    tide_region_ready(region);
     int64_t ret = tide_plot_give(&region->table, offset / TIDE_REGION_SEGMENT, TIDE_REGION_LENT);
     return ret > 0 ? 0 : (int)ret;
 }

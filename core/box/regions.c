@@ -46,7 +46,7 @@ static void regions_count(const tide_region_t *region, uint64_t at, struct tide_
 {
     struct tide_region_segment segment;
     tide_plot_read(&region->table, at, &segment);
-    bool mine = segment.session == region->table.session;
+    bool mine = segment.session == TIDE_RELAXED_GET(&region->table.session);
     uint64_t bytes = TIDE_REGION_SEGMENT;
     *run = segment.state == TIDE_REGION_FREE ? *run + 1 : 0;
     out->largest = tide_max(out->largest, *run);

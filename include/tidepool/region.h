@@ -20,6 +20,15 @@
  * may be inside a call on a region that is being closed. Several processes may have one
  * shared region open and take and give segments of it, all on one host: the locks that tell
  * which of them still runs do not reach another host that sees the same device.
+ * Several hosts: of a device, and of a region with a log that several hosts have (tidepool/log.h),
+ * opening and closing write nothing to header and table, and exchange nothing there. So any
+ * number of hosts may have it open. The first call of a handle that takes or gives segments
+ * (tide_region_take, tide_region_give, blocks of a heap, tide_region_reclaim, making or removing
+ * a log) draws the handle's number, and frees segments that stayed TIDE_REGION_MOVE because a
+ * process ended in such a call, if nobody else of this host has the region open. That needs
+ * exchanges: such calls are for one host at a time, for as long as it has the region open, and
+ * nothing finds out when two do so. What the last one wrote to header and table is written back
+ * when it closes the region, and is fetched by the first such call of the next one.
  * Fork: a private region is copied, and both sides go on. Of a shared one the child keeps
  * the mapping, which is the same memory, but its handle answers -ESTALE, and its heaps
  * give NULL with errno ESTALE; freeing and closing still work and change nothing for the
@@ -136,7 +145,7 @@ struct tide_region_segment {
     uint32_t block;   /* HEAP: bytes from block to block */
     uint64_t length;  /* RUN, LENT: segments of the run; PART: how far back the first one is */
     uint64_t tag;     /* LENT: as given; HEAP, RUN: the heap's number in this region */
-    uint64_t session; /* who took it: every handle has another number */
+    uint64_t session; /* who took it: every handle that takes some has another number */
 };
 
 /* Segment number `index`: 0, -ENOENT behind the last one, -ESTALE. */
@@ -151,7 +160,8 @@ void *tide_region_area(const tide_region_t *region, unsigned which);
 /* Frees what heaps of ended processes left behind, but for segments (and large blocks) that
  * batches of the region's log are in and that are not trimmed (tide_log_append_block). Number
  * of segments; -EBUSY when another handle has the region open; -EPROTO when there is a log
- * that cannot be read; -ENOMEM; -ESTALE. */
+ * that cannot be read, or one in lanes; -ENOMEM; -ESTALE. Handles of other hosts are not seen:
+ * none may have a heap on the region. */
 long tide_region_reclaim(tide_region_t *region);
 
 /* Says that the region moved here from another machine (a disk put elsewhere, a copy that was
