@@ -335,7 +335,8 @@ static int region_verify(struct tide_region *region, size_t size, struct tide_re
 static bool region_has_hosts(const struct tide_region *region)
 {
     const struct tide_plot_head *head = (const struct tide_plot_head *)region->extent.base;
-    return region->source.ops == &tide_source_dax || TIDE_RELAXED_GET(&head->hosts) != 0;
+    return region->source.ops == &tide_source_dax ||
+           atomic_load_explicit(&head->hosts, memory_order_acquire) != 0;
 }
 
 /* `alone`: nobody else of this host has it: what calls that never ended left behind can be mended,
