@@ -227,15 +227,9 @@ int tide_log_open(tide_log_t **out, tide_region_t *region);
  * makes such a log, or opens it, is node 0, and has the sequencer: it alone gives the places, trims
  * and expels, by tide_log_poll or a thread of tide_log_start. Others open the region, which is the
  * same device or file for all, when the log was made, and then attach as nodes 1 to nodes - 1: one
- * process each. They append and read; they need no lock, no exchange in one step, and no wake-up
- * that another host would have to see: whoever waits looks again, at least each millisecond.
- * Opening the region, attaching, all calls on the log and its handles, and closing both are loads
- * and stores, and write nowhere but in the log's lines of that node (and of the sequencer).
- * tide_log_create_on, tide_log_open, tide_log_remove, and tide_log_close by node 0, take a lock in
- * the region's header by an exchange: they are for the processes of one host, the one where the
- * log was made. tide_log_open of another host is refused, and writes nothing, while node 0 has the
- * log; nobody may make or remove one on two hosts at once. Segments of the region
- * (tide_region_take, heaps) are for processes of one host all the same (tidepool/region.h).
+ * process each. They append and read by loads and stores alone, and nobody has to wake them: who
+ * waits looks again, at least each millisecond. What node 0 does with the log as a whole (make,
+ * open, close, remove), and segments of the region, are for one host: region.h, "Several hosts".
  * Clients and readers belong to nodes, as many to each: `clients` and `readers` are multiples of
  * `nodes` (and by default the next ones to 8 and 16), and node k has the client ids from
  * k * clients / nodes up to, not including, (k + 1) * clients / nodes.

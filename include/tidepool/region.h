@@ -29,6 +29,10 @@
  * exchanges: such calls are for one host at a time, for as long as it has the region open, and
  * nothing finds out when two do so. What the last one wrote to header and table is written back
  * when it closes the region, and is fetched by the first such call of the next one.
+ * tide_log_create_on, tide_log_open, tide_log_remove, and tide_log_close by who did the first two,
+ * take a lock in the header by an exchange: they are for the host where the log was made.
+ * tide_log_open is refused, and writes nothing, where another machine is seen to have the log in
+ * lanes. tide_log_attach, and all that follows it, exchange nothing, and leave the header alone.
  * Fork: a private region is copied, and both sides go on. Of a shared one the child keeps
  * the mapping, which is the same memory, but its handle answers -ESTALE, and its heaps
  * give NULL with errno ESTALE; freeing and closing still work and change nothing for the
