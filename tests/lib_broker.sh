@@ -9,7 +9,7 @@
 #   cli NAME ARGUMENT...    redis-cli
 #   peer ARGUMENT...        tests/broker_peer.py
 #   figure NAME KEY         of INFO
-#   until_true COMMAND...   tries for a minute at most; loaded NAME: `peer load` has got on
+#   loaded NAME             `peer load` has got on: a condition for until_true
 #   stop PID                by TERM; returns the status
 
 . "$(dirname "${BASH_SOURCE[0]}")/lib_prog.sh"
@@ -36,17 +36,6 @@ need_broker()
     TREE=("PATH=$ROOT/usr/sbin:$ROOT/usr/bin:$ROOT/sbin:$ROOT/bin:$PATH"
         "LD_LIBRARY_PATH=$libs" "PYTHONPATH=$ROOT/usr/lib/python3/dist-packages"
         PYTHONDONTWRITEBYTECODE=1)
-}
-
-# until COMMAND...: tries for a minute at most.
-until_true()
-{
-    local i
-    for ((i = 0; i < 300; i++)); do
-        "$@" && return
-        sleep 0.2
-    done
-    return 1
 }
 
 answers()

@@ -2,7 +2,8 @@
 # lib_prog.sh - for scripts that run the programs prog_* under the preload.
 #
 # Sets BUILD (absolute), SO, PROGS and TMP; ok, bad and skip print one verdict
-# each; `finish` ends the script: 0 when nothing failed.
+# each; `finish` ends the script: 0 when nothing failed. `until_true COMMAND...` waits for what a
+# busy machine may take its time for: two minutes at most, then it fails.
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 2
 BUILD=${BUILD:-build}
@@ -35,6 +36,15 @@ bad()
 skip()
 {
     echo "skip - $1: $2"
+}
+
+until_true()
+{
+    local end=$((SECONDS + 120))
+    until "$@"; do
+        ((SECONDS < end)) || return 1
+        sleep 0.1
+    done
 }
 
 # Builds what is not there yet: programs and the library.

@@ -278,25 +278,14 @@ test_stats()
 
 # ---- run: signals and processes that stay ---------------------------------------------------
 
-# wait_for FILE: until it is there, ten seconds at most.
-wait_for()
-{
-    local i
-    for ((i = 0; i < 100; i++)); do
-        [[ -e $1 ]] && return
-        sleep 0.1
-    done
-}
-
 test_signals()
 {
     local pid
-    bare "$TOOL" run --stats -- bash -c "trap 'exit 9' TERM; : >'$TMP/ready'
-        while :; do sleep 0.1; done" &
-    pid=$(jobs -p %%)
-    wait_for "$TMP/ready"
-    # the job is the shell of `bare`; the command is its child
-    kill -TERM "$(cat "/proc/$pid/task/$pid/children")"
+    "$TOOL" run --stats -- bash -c "trap 'exit 9' TERM; : >'$TMP/ready'
+        while :; do sleep 0.1; done" >"$TMP/out" 2>"$TMP/err" </dev/null &
+    pid=$!
+    until_true test -e "$TMP/ready"
+    kill -TERM "$pid"
     wait "$pid"
     STATUS=$?
     says 'a signal sent to the command reaches the program, the summary comes' 9 err '^  Tiny '
@@ -308,6 +297,12 @@ test_signals()
     check 'an ignored SIGCHLD does no harm' $STATUS -eq 5
 }
 
+# shellcheck disable=SC2317 # until_true calls it
+has_files()
+{
+    [[ -n $(ls "$1") ]]
+}
+
 test_left_behind()
 {
     local directory
@@ -317,10 +312,7 @@ test_left_behind()
     says 'processes that still run are told of' 0 err 'still run: .* in /'
     directory=$(echo "$TMP"/stay/*)
     : >"$TMP/go"
-    for _ in $(seq 100); do
-        [[ -n $(ls "$directory") ]] && break
-        sleep 0.1
-    done
+    until_true has_files "$directory"
     check '... and may leave their statistics' -n "$(ls "$directory")"
     check '... in silence' ! -s "$TMP/late"
 }
@@ -422,7 +414,7 @@ test_output()
     says 'a closed stdout is noticed' 3 err 'cannot write the output'
     (
         trap '' PIPE
-        sleep 0.3 # the reader is gone by then
+        while echo 2>"$TMP/err"; do sleep 0.01; done # until the reader is gone
         "$TOOL" info 2>"$TMP/err"
         echo $? >"$TMP/status"
     ) | true

@@ -283,18 +283,20 @@ test_tail()
     documented tail
     run log tail -n x "$LOG"
     says 'tail -n x: 2' 2 err "--lines: 'x' is not allowed"
+    rm -f "$TMP/followed"
     "$TOOL" log tail -n 1 -f --count=5 "$LOG" >"$TMP/followed" 2>&1 &
     local follower=$!
-    sleep 0.3
+    until_true test -s "$TMP/followed" # it has said what was there, and waits for more
     use fill 4
     wait "$follower"
     STATUS=$?
     cp "$TMP/followed" "$TMP/out"
     same 'tail -f: what comes, too' "0 13 14 15 16 17" \
         "$STATUS $(batches)"
+    rm -f "$TMP/followed"
     "$TOOL" log tail -f "$LOG" >"$TMP/followed" 2>"$TMP/err" &
     follower=$!
-    sleep 0.3
+    until_true test -s "$TMP/followed"
     run log create --replace --payload=4K --slots=16 "$LOG"
     wait "$follower"
     STATUS=$?

@@ -79,16 +79,26 @@ trap stop_all EXIT
 # hold OPTIONS ARGUMENT...: starts the holder under preload; sets PID when it is ready.
 hold()
 {
-    local i
     rm -f "$TMP/ready" "$TMP/ready.child"
     LD_PRELOAD=$SO TIDEPOOL_OPTIONS=$1 "$TMP/holder" "$2" "$3" "$TMP/ready" "$TMP/go" \
         "${@:4}" >/dev/null 2>&1 &
     PID=$!
     PIDS+=("$PID")
-    for ((i = 0; i < 300; i++)); do
-        [[ -s $TMP/ready ]] && break
-        sleep 0.1
-    done
+    until_true test -s "$TMP/ready"
+}
+
+# shellcheck disable=SC2317 # until_true calls it
+# samples COUNT: the last command has written about so many moments by now.
+samples()
+{
+    (($(grep -c '^process ' "$TMP/out") >= $1))
+}
+
+# shellcheck disable=SC2317 # as above
+# replaced PID FILE: the process runs this program by now, and the loader is through with it.
+replaced()
+{
+    [[ $(readlink "/proc/$1/exe") == "$2" ]] && "$TOOL" stat "$1" >/dev/null 2>&1
 }
 
 # figure KEY [FILE]: a number or text of the JSON in the last output.
@@ -150,12 +160,12 @@ test_watching()
     hold counters=1 10 100
     "$TOOL" stat -w 0.1 "$PID" >"$TMP/out" 2>"$TMP/err" &
     local watcher=$!
-    sleep 0.5
+    until_true samples 2
     kill "$PID"
     wait "$watcher"
     STATUS=$?
     says 'watching ends with the process: 0' 0 err "process $PID has ended"
-    check '... after several samples' "$(grep -c '^process ' "$TMP/out")" -ge 2
+    check '... after several samples' "$(samples 2 && echo yes)" = yes
     run stat "$PID"
     says 'an ended process: 1' 1 err "process $PID: there is no such process"
 }
@@ -171,15 +181,12 @@ test_not_there()
     run stat "$(tr -d ' ' <"/proc/$PID/task/$PID/children")"
     says 'a child that has not allocated yet: 1' 1 err "no page of its own yet, only .*\($PID\)"
     hold counters=1 10 100 run
-    sleep 0.5
+    until_true replaced "$PID" "$(realpath /bin/sleep)"
     run stat --json "$PID"
     same 'after an exec the new program has its page' "$(realpath /bin/sleep)" "$(figure program)"
     hold counters=1 321 9000 fork
-    local i child
-    for ((i = 0; i < 100; i++)); do
-        [[ -s $TMP/ready.child ]] && break
-        sleep 0.1
-    done
+    local child
+    until_true test -s "$TMP/ready.child"
     child=$(cat "$TMP/ready.child")
     run stat --json "$child"
     same 'a forked child has its own page' "$child" "$(figure pid)"
