@@ -129,8 +129,8 @@ test_ratios()
     local slot=$((128 + 64))
     few --case single --sizes 1K --ops 1k
     # shellcheck disable=SC2016 # awk's own variables
-    judge 'ratios to the levels are those of the rates' awk -v zero="$(figure gb_per_s level=0)" \
-        -v five="$(figure gb_per_s level=5)" -v four="$(figure gb_per_s level=4)" \
+    judge 'ratios to the levels are those of the rates' awk -v zero="$(figure mops_per_s level=0)" \
+        -v five="$(figure mops_per_s level=5)" -v four="$(figure mops_per_s level=4)" \
         -v to_zero="$(figure ratio_to_level0 level=5)" \
         -v to_five="$(figure ratio_to_level5 level=4)" '
         function near(a, b) { return (a - b) ^ 2 < (0.002 + 0.002 * b) ^ 2 }

@@ -29,7 +29,7 @@ check 'who says all before it reads is heard, up to a bound' ahead ahead "$TMP/a
 broker names --payload 64K
 check 'a reply stays as it was, whatever comes behind it' names names "$TMP/names.sock"
 
-broker half --idle 1 --max-connections 40
+broker half --idle 4 --max-connections 40
 check 'half-open peers are left, others served, no more than may be' half half "$TMP/half.sock"
 
 broker noise --payload 1M --max-buffers 16M

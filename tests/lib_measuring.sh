@@ -27,6 +27,12 @@ expect()
     fi
 }
 
+# gone PID: the process has ended.
+gone()
+{
+    ! kill -0 "$1" 2>/dev/null
+}
+
 # interrupted NAME FILE COMMAND...: the command gets a signal when FILE is there, which a bench that
 # it runs makes, with its process id, before it hangs. It must end with 143, and end the bench.
 interrupted()
@@ -34,14 +40,11 @@ interrupted()
     local pid file=$2
     "${@:3}" >"$TMP/out" 2>"$TMP/err" </dev/null &
     pid=$!
-    for _ in {1..300}; do
-        [[ ! -s $file ]] || break
-        sleep 0.1
-    done
+    until_true test -s "$file"
     kill -TERM $pid
     STATUS=0
     wait $pid || STATUS=$?
-    if ((STATUS == 143)) && ! kill -0 "$(cat "$file")" 2>/dev/null; then
+    if ((STATUS == 143)) && gone "$(cat "$file")"; then
         ok "$1: it ends with 143, and ends the bench that ran"
     else
         bad "$1: it ends with 143, and ends the bench that ran (exit $STATUS)" "$TMP/err"

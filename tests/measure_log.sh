@@ -58,7 +58,7 @@ test_baseline()
 # baseline NAME STATUS FILE PATTERN RUNS
 baseline()
 {
-    expect "${@:1:4}" "$BASELINE" --runs "$5" --timeout 1 --out "$OUT" -- "$TMP/bin/bench_log_fake"
+    expect "${@:1:4}" "$BASELINE" --runs "$5" --timeout 5 --out "$OUT" -- "$TMP/bin/bench_log_fake"
 }
 
 test_success()
@@ -79,7 +79,7 @@ case $N in
 esac
 EOT
     baseline 'what went wrong is told' 1 out '^run 1: exit status 7: the, reason$' 5
-    has 'a run that hangs is ended' '^run 2: still running after 1 s'
+    has 'a run that hangs is ended' '^run 2: still running after 5 s'
     has 'a signal has its name' '^run 3: killed by SIGSEGV'
     has 'no result is told' '^run 4: it printed no line with a JSON object'
     has 'the one that went well counts' '^verdict: failure (1 of 5 '
@@ -99,7 +99,7 @@ echo '{\"level\":5,\"brokers\":1,\"brokers_seen\":1,\"gb_per_s\":1}'"
 # contention NAME STATUS FILE PATTERN RUNS
 contention()
 {
-    expect "${@:1:4}" "$CONTENTION" --runs "$5" --timeout 1 --out "$OUT" -- \
+    expect "${@:1:4}" "$CONTENTION" --runs "$5" --timeout 60 --out "$OUT" -- \
         "$TMP/bin/bench_log_fake"
 }
 

@@ -122,12 +122,12 @@ case $N in
 esac
 EOT
     measure 'failed runs end with 1' 1 out 'mops_per_s: 2 runs (4 rows left out' --runs 6 \
-        --timeout 1 -- "$TMP/bin/mixed"
+        --timeout 5 -- "$TMP/bin/mixed"
     sed 's/"[^"]*"/x/' "$OUT/runs.csv" >"$TMP/plain.csv"
     same 'the others are kept' '10     15' "$(column mops_per_s "$TMP/plain.csv")"
     has 'an exit status is told with its words' '^2,.*exit status 7: the, reason' "$OUT/runs.csv"
     has 'a signal is told' '^3,.*killed by SIGSEGV' "$OUT/runs.csv"
-    has 'a run that hangs is ended and told' '^4,.*still running after 1 s' "$OUT/runs.csv"
+    has 'a run that hangs is ended and told' '^4,.*still running after 5 s' "$OUT/runs.csv"
     has 'no result is told' '^5,.*no line with a JSON object' "$OUT/runs.csv"
     printf 'no library\n' >"$TMP/broken.so"
     expect 'a library that does not load is told' 1 err 'does not load' "$SIMPLE" --runs 1 \
