@@ -152,14 +152,25 @@ judge_get()
     touch "$TMP/small/usr/share/small"
     printf '%s\n' 'Package: small' 'Version: 1' 'Architecture: all' 'Maintainer: a <a@b.c>' \
         'Description: x' >"$TMP/small/DEBIAN/control"
+    export DEPS_PAUSES='0 0 0'
     fake_apt 'exit 100'
     if ! fetches small && [[ $(<"$TMP/said") == 'not ok - get small'*MISSING* ]]; then
         ok 'get: no network is a failure'
     else
         bad 'get: no network is a failure' "$TMP/said"
     fi
-    fake_apt "case \"\$*\" in *download*) dpkg-deb -b '$TMP/small' small_1_all.deb ;; esac"
-    if fetches small; then ok 'get: a package'; else bad 'get: a package' "$TMP/said"; fi
+    # A line for each download; the first five fail.
+    : >"$TMP/tries"
+    fake_apt "case \"\$*\" in *download*)
+        echo >>'$TMP/tries'
+        [ \$(wc -l <'$TMP/tries') -gt 5 ] || exit 100
+        dpkg-deb -b '$TMP/small' small_1_all.deb ;;
+    esac"
+    if fetches small; then
+        ok 'get: a package, when connections are refused for a while'
+    else
+        bad 'get: a package, when connections are refused for a while' "$TMP/said"
+    fi
     fake_apt 'exit 100'
     if fetches small; then
         ok 'get: the second time without network'

@@ -16,6 +16,9 @@
 # is possible it prints the command to run and exits 3. When nothing is missing
 # it does nothing and asks no network.
 #
+# What cannot be had is tried for again, with new package lists, after each of DEPS_PAUSES seconds
+# (5 20 60): apt's own tries do not get over a connection that was refused once.
+#
 # The last six install nothing and need no root: they work under
 # $BUILD/deps with package lists of their own, made from the machine's apt sources.
 # The machine's configuration is only read. apt verifies what it downloads.
@@ -26,6 +29,7 @@ BUILD=${BUILD:-build}
 [[ $BUILD == /* ]] || BUILD=$PWD/$BUILD
 DEPS=$BUILD/deps
 BACKPORTS=''
+read -ra PAUSES <<<"${DEPS_PAUSES-5 20 60}"
 export DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8
 
 # PACKAGE, PACKAGE|OTHER (either will do) or PACKAGE=COMMAND (a command of this
@@ -57,6 +61,18 @@ packages_of()
 say()
 {
     printf 'deps: %s\n' "$*" >&2
+}
+
+# patiently COMMAND...: until it succeeds, with pauses; fails when there is none left.
+patiently()
+{
+    local pause
+    for pause in "${PAUSES[@]}"; do
+        "$@" && return
+        say "once more in $pause s"
+        sleep "$pause"
+    done
+    "$@"
 }
 
 # ---- what is there ------------------------------------------------------------------
@@ -138,6 +154,15 @@ apt_install()
     return $status
 }
 
+# With new lists; sets names anew.
+install_anew()
+{
+    say 'trying again with new package lists'
+    as_root apt-get -qq -o DPkg::Lock::Timeout=300 update </dev/null >&2
+    mapfile -t names < <(names_lacking)
+    apt_install "${names[@]}"
+}
+
 install_lacking()
 {
     local names status
@@ -149,10 +174,7 @@ install_lacking()
         apt_install "${names[@]}"
         status=$?
         if ((status != 0 && status != 3)); then
-            say 'trying again with new package lists'
-            as_root apt-get -qq -o DPkg::Lock::Timeout=300 update </dev/null >&2
-            mapfile -t names < <(names_lacking)
-            apt_install "${names[@]}"
+            patiently install_anew
             status=$?
         fi
         find_lacking "$@"
@@ -256,11 +278,16 @@ private_lists()
 }
 
 # fetch KIND COMMAND...: runs an apt-get command in the current directory, if need
-# be a second time with new lists.
+# be several times, with new lists.
 fetch()
 {
     private_lists "$1" || return
     apt-get -c "$CONF" -qq "${@:2}" </dev/null >&2 && return
+    patiently fetch_anew "$@"
+}
+
+fetch_anew()
+{
     private_lists "$1" again && apt-get -c "$CONF" -qq "${@:2}" </dev/null >&2
 }
 
@@ -342,12 +369,18 @@ download_somehow()
     if [[ -n $BACKPORTS ]]; then
         private_lists backports || return
         download_all "$1" -c "$CONF" -t "$BACKPORTS" 2>/dev/null && return
-        private_lists backports again && download_all "$1" -c "$CONF" -t "$BACKPORTS"
+        patiently download_anew backports "$1" -c "$CONF" -t "$BACKPORTS"
         return
     fi
     download_all "$1" -o Acquire::Retries=2 2>/dev/null && return
     private_lists deb && download_all "$1" -c "$CONF" 2>/dev/null && return
-    private_lists deb again && download_all "$1" -c "$CONF"
+    patiently download_anew deb "$1" -c "$CONF"
+}
+
+# download_anew KIND NAMES OPTION...
+download_anew()
+{
+    private_lists "$1" again && download_all "${@:2}"
 }
 
 unpack_all()
@@ -402,6 +435,12 @@ kernel_name()
         </dev/null | awk '$1 == "Inst" && $2 ~ /^linux-image-[0-9]/ { print $2; exit }'
 }
 
+# With new lists; sets name.
+kernel_anew()
+{
+    private_lists backports again && name=$(kernel_name) && [[ -n $name ]]
+}
+
 unpack_kernel()
 {
     local dest name dir=$DEPS/archives/kernel-${BACKPORTS:-stock}
@@ -410,7 +449,7 @@ unpack_kernel()
     take_lock
     private_lists backports || return
     name=$(kernel_name)
-    [[ -n $name ]] || { private_lists backports again && name=$(kernel_name); }
+    [[ -n $name ]] || patiently kernel_anew
     rm -rf "$dir" "$dest"
     mkdir -p "$dir" "$dest"
     if [[ -z $name ]] || ! (cd "$dir" && fetch backports download "$name"); then
