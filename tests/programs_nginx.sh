@@ -18,7 +18,7 @@ export TMPDIR=/tmp
 . "$(dirname "$0")/lib_real.sh"
 
 CLIENTS=32
-SECONDS_OF_LOAD=12
+REQUESTS=300 # of wrk's, that each worker must have served: about 14000 blocks
 PATHS=(1k.txt 20k.txt 1m.txt far/1k.txt far/20k.txt far/1m.txt)
 
 # Text that compresses a little: 1 KiB, 20 KiB and 1 MiB of it.
@@ -64,10 +64,12 @@ http {
     gzip_http_version 1.0;
     gzip_comp_level 1;
     gzip_min_length 100;
+    log_format worker '\$pid';
     proxy_buffers 256 4k;
     proxy_max_temp_file_size 0;
     server {
         listen 127.0.0.1:$1 reuseport;
+        access_log $TMP/served worker;
         root $TMP/www;
         location /far/ {
             proxy_pass http://unix:$TMP/run/far:/;
@@ -217,39 +219,55 @@ judge_load()
     fi
 }
 
+# busy: each of the two workers of now has served as many requests as it shall.
+# shellcheck disable=SC2317 # until_true calls it
+busy()
+{
+    local pid count=0
+    for pid in $(descendants "$PID"); do
+        (($(grep -cx "$pid" "$TMP/served") >= REQUESTS)) && count=$((count + 1))
+    done
+    ((count == 2))
+}
+
+# changed OLD OLD: none of the two old workers is there any more. Sets NOW.
+# shellcheck disable=SC2317 # until_true calls it
+changed()
+{
+    NOW=" $(descendants "$PID" | tr '\n' ' ')"
+    [[ $NOW != *" $1 "* && $NOW != *" $2 "* ]]
+}
+
 # reload: by HUP; two new workers come, the old two go when their clients are served.
 reload()
 {
-    local i old now
+    local old
     mapfile -t old < <(descendants "$PID")
     kill -HUP "$PID"
-    for ((i = 0; i < 600; i++)); do
-        now=" $(descendants "$PID" | tr '\n' ' ')"
-        [[ $now != *" ${old[1]} "* && $now != *" ${old[2]} "* ]] && break
-        sleep 0.1
-    done
     # shellcheck disable=SC2086 # words
-    set -- $now
-    if ((i < 600 && $# == 3)); then
+    if until_true changed "${old[@]:1:2}" && set -- $NOW && (($# == 3)); then
         ok 'HUP: new workers, and the old ones left'
     else
-        bad "HUP: new workers, and the old ones left: ${old[*]} -> $now" "$TMP/log"
+        bad "HUP: new workers, and the old ones left: ${old[*]} -> $NOW" "$TMP/log"
     fi
 }
 
+# wrk gets an INT when all workers have had their part, however long that takes: then it reports.
 load()
 {
     local wrk server=$PID
-    launch served wrk wrk -t 2 -c "$CLIENTS" -d "${SECONDS_OF_LOAD}s" --timeout 60s \
+    launch served wrk wrk -t 2 -c "$CLIENTS" -d 500s --timeout 60s \
         -s "$TMP/wrk.lua" "http://127.0.0.1:$PORT/"
     wrk=$PID
     PID=$server
     proof_tree 'master and workers have the library mapped' "$PID" 3
     bodies 'bodies equal the files under load'
-    sleep $((SECONDS_OF_LOAD / 3))
+    until_true busy
     reload
     proof_tree 'master and new workers have the library mapped' "$PID" 3
     bodies 'bodies equal the files after the reload'
+    until_true busy
+    kill -INT "$wrk"
     wait "$wrk"
     judge_load
     settled
