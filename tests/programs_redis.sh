@@ -149,7 +149,7 @@ compare()
 # A child that saves for some seconds, with clients all the while.
 background_save()
 {
-    cli served config set rdb-key-save-delay 300 >/dev/null
+    cli served config set rdb-key-save-delay 1000 >/dev/null
     cli served bgsave >/dev/null
     proof_tree 'server and BGSAVE child have the library mapped' "$PID" 2
     served load redis-benchmark -s "$TMP/served.sock" -d 5000 -c 100 -P 4 -n 5000 -r 2000 -q \
