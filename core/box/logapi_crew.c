@@ -61,16 +61,18 @@ static size_t lease_bytes(const tide_log_t *log)
     return tide_align_up(log->map.sessions * sizeof *log->watch, tide_vmem_page_size());
 }
 
-/* Of time in which nobody looked little counts: perhaps nobody ran, not even the client. */
+/* Of time in which nobody looked little counts: perhaps nobody ran, not even the client. None
+ * counts of before the look that first found it waiting: a session that does not wait is noted with
+ * epoch 0, which none has. */
 static bool lease_watch(tide_log_t *log, uint32_t client, uint64_t step, uint64_t lease)
 {
     const struct tide_logmap *map = &log->map;
     struct tide_logapi_watch *watch = &log->watch[client];
     uint64_t expected = tide_session_expected(map, client);
     uint32_t epoch = tide_session_epoch(map, client);
-    bool same = watch->expected == expected && watch->epoch == epoch;
-    if (!same || !tide_session_waits(map, client)) {
-        *watch = (struct tide_logapi_watch){.expected = expected, .epoch = epoch};
+    bool waits = tide_session_waits(map, client);
+    if (!waits || watch->expected != expected || watch->epoch != epoch) {
+        *watch = (struct tide_logapi_watch){.expected = expected, .epoch = waits ? epoch : 0};
         return false;
     }
     watch->age += step;
