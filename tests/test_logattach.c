@@ -215,7 +215,7 @@ START_TEST(who_sleeps_ends)
         tide_log_read(reader, &batch, 1, TIDE_LOG_BLOCK);
     }
     crowd_wait_for(&crowd->ready, 1);
-    for (int i = 0; i < 400 && asleep == 0; i++) {
+    for (int i = 0; i < 12000 && asleep == 0; i++) {
         usleep(5000);
         asleep = atomic_load(&crowd_log->map.head->data.sleepers);
     }
@@ -223,7 +223,7 @@ START_TEST(who_sleeps_ends)
     kill(sleeper, SIGKILL);
     ck_assert_int_eq(crowd_ended(sleeper), 128 + SIGKILL);
     tide_log_client_t *client = crowd_client(1, TIDE_LOG_ACK_NONE);
-    for (int i = 0; i < 4000 && crowd_repairs() == 0; i++) {
+    for (int i = 0; i < 60000 && crowd_repairs() == 0; i++) {
         tide_log_poll(crowd_log);
         usleep(1000);
     }
@@ -350,7 +350,7 @@ START_TEST(blocks_of_one_process_at_a_time)
     ck_assert_int_eq(tide_log_trim(crowd_log, 0, 7, NULL), 0);
     kill(lender, SIGKILL);
     ck_assert_int_eq(crowd_ended(lender), 128 + SIGKILL);
-    for (int i = 0; i < 4000 && crowd_repairs() == 0; i++) {
+    for (int i = 0; i < 60000 && crowd_repairs() == 0; i++) {
         tide_log_poll(crowd_log);
         usleep(1000);
     }

@@ -5,9 +5,12 @@
 #include "box/lanecrew.h"
 #include "box/medium.h"
 
+/* Nobody who keeps a node, or beats, is without a processor for so long. */
+#define LEASE (2 * SECOND)
+
 START_TEST(a_sequencer_that_closes_leaves_nothing_without_a_place)
 {
-    struct tide_log_options o = options(5, SECOND / 2);
+    struct tide_log_options o = options(5, LEASE);
     struct part first = {NULL, NULL, NULL, NULL}, node;
     name_file();
     first.region = region_made(text, REGION_SIZE, 0);
@@ -44,7 +47,7 @@ static struct part closed(struct tide_log_options o, int error)
 
 START_TEST(what_was_closed_is_there_in_another_boot)
 {
-    struct part first = closed(options(5, SECOND / 2), 0), node;
+    struct part first = closed(options(5, LEASE), 0), node;
     boot_again(&first);
     ck_assert_int_eq(tide_log_open(&first.log, first.region), 0);
     ck_assert_int_eq(tide_log_reader_open(&first.reader, first.log, NULL), 0);
@@ -98,7 +101,7 @@ END_TEST
 
 START_TEST(what_a_node_has_is_not_removed)
 {
-    struct part first = made(options(5, SECOND / 2)), node;
+    struct part first = made(options(5, LEASE)), node;
     struct tide_log_claim claim;
     ck_assert_int_eq(attach(&node, 1, 0, PATIENCE), 0);
     ck_assert_int_eq(open_client(&node, 2, 0), 0);
@@ -132,7 +135,7 @@ END_TEST
 /* The sequencer's beat is all that another host shows of it. */
 START_TEST(where_somebody_leads_it_is_not_removed)
 {
-    struct part first = made(options(5, SECOND / 2));
+    struct part first = made(options(5, LEASE));
     uint64_t *area = tide_region_area(first.region, TIDE_REGION_AREA_LOG);
     ck_assert_int_eq(tide_log_close(first.log), 0);
     struct tide_lanes_head *head = (void *)((char *)area - 4096 + area[3]);
