@@ -2,7 +2,8 @@
  * lane_fiber.h - a log of lanes under load in simulated memory: a sequencer, clients, readers and
  * an observer, each a fiber on a node of its own, noting what they do for the checker of
  * log_history.h. Nodes may crash at any point: a successor begins there with what the device
- * has. Clients may also be fenced while they go on.
+ * has. Clients may also be fenced while they go on, and open their sessions anew: what was visible
+ * then has its place, if no fence came between.
  *
  * With rivals there are two fibers on two nodes for each client, that want the same node of the
  * log by turns: who has it sends, and then leaves, or stands still for longer than a lease, as a
@@ -29,7 +30,7 @@ enum {
     RUN_LEADER = 10,
     RUN_POINTS = RUN_LEASE / RUN_TICK
 };
-enum { RUN_CLIENTS = 3, RUN_READERS = 2, RUN_EVENTS = 1 << 21, RUN_OUT = 64 };
+enum { RUN_CLIENTS = 3, RUN_READERS = 2, RUN_OPENS = 16, RUN_EVENTS = 1 << 21, RUN_OUT = 64 };
 
 struct run_client {
     struct tide_lane lane;
@@ -38,8 +39,11 @@ struct run_client {
     uint32_t id;
     int host;
     uint64_t random;
-    uint64_t sent;   /* the last one */
-    struct run_out { /* sent and not acknowledged: a queue for each broker */
+    uint64_t sent;     /* the last one */
+    uint32_t epoch;    /* of its session */
+    uint32_t opens;    /* how often it may still open it anew without need */
+    uint64_t shown[4]; /* slots below are visible, of each broker */
+    struct run_out {   /* sent and not acknowledged: a queue for each broker */
         uint64_t slot[RUN_OUT], ref[RUN_OUT];
         size_t from, to;
     } out[4];
@@ -60,6 +64,7 @@ static struct {
     struct run_client client[2 * RUN_CLIENTS]; /* rivals behind the others */
     struct run_client *holder[RUN_CLIENTS];
     uint64_t number[RUN_CLIENTS]; /* of the client's next batch */
+    uint64_t kept; /* batches that were visible when an epoch ended, and are held to have places */
     struct run_reader reader[RUN_READERS];
     struct run_leader {
         struct tide_laneseq seq;
@@ -100,6 +105,33 @@ static inline unsigned char run_byte(uint64_t ref, uint32_t i)
 
 static inline bool run_lives(struct run_client *self);
 
+/* When all is visible that was committed. */
+static inline void run_show(struct run_client *self)
+{
+    for (uint32_t i = 0; self->lane.held == 0 && i < self->lane.map->brokers; i++)
+        self->shown[i] = self->lane.at[i].visible;
+}
+
+static inline void run_flush(struct run_client *self)
+{
+    tide_lane_flush(&self->lane);
+    run_show(self);
+}
+
+/* The epoch behind the one that it had was granted: no fence came between, and what was visible has
+ * its place. */
+static inline void run_keep(struct run_client *self)
+{
+    for (size_t i = 0; i < 4; i++)
+        for (struct run_out *out = &self->out[i]; out->from < out->to; out->from++) {
+            uint64_t ref = out->ref[out->from % RUN_OUT];
+            if (out->slot[out->from % RUN_OUT] >= self->shown[i] || ref == UINT64_MAX)
+                continue;
+            log_note(run.history, (struct log_event){.kind = LOG_TAKEN, .ref = ref});
+            run.kept++;
+        }
+}
+
 /* False: it is another one's session by now. */
 static inline bool run_join(struct run_client *self)
 {
@@ -110,7 +142,11 @@ static inline bool run_join(struct run_client *self)
             return false;
         sim_wait();
     }
+    if (self->lane.epoch == self->epoch + 1)
+        run_keep(self);
+    self->epoch = self->lane.epoch;
     memset(self->out, 0, sizeof self->out);
+    run_show(self);
     if (map->level != 4)
         self->lane.next = run.number[self->id];
     log_note(run.history, (struct log_event){.kind = map->level == 4 ? LOG_OPEN : LOG_NOTHING,
@@ -181,15 +217,17 @@ static inline bool run_send(struct run_client *self, bool again)
         run_forget(self, self->sent);
     run_sent(self, to, lane->at[to].slot, again ? UINT64_MAX : ref);
     self->sent = ref;
+    run.number[self->id] =
+        lane->next + 1; /* it may be visible, and its client gone, before it is back */
     tide_lane_commit(lane, run.history->event[ref].count, size, &result);
-    run.number[self->id] = lane->next;
+    run_show(self);
     return true;
 }
 
 /* All that was sent is acknowledged; false: the session is another one. */
 static inline bool run_settle(struct run_client *self)
 {
-    tide_lane_flush(&self->lane);
+    run_flush(self);
     for (uint32_t i = 0; i < self->lane.map->brokers; i++)
         while (self->out[i].from < self->out[i].to) {
             if (!run_look(self, i))
@@ -271,7 +309,7 @@ static inline bool run_lives(struct run_client *self)
 /* All of its own that was sent has its place, if it has the node so long. */
 static inline bool run_settle_living(struct run_client *self)
 {
-    tide_lane_flush(&self->lane);
+    run_flush(self);
     for (uint32_t i = 0; i < self->lane.map->brokers; i++)
         while (self->out[i].from < self->out[i].to) {
             if (!run_lives(self) || !run_look(self, i))
@@ -289,7 +327,7 @@ static inline void run_exit(struct run_client *self, uint64_t draw)
             tide_lanecrew_leave(&self->node);
         return;
     }
-    tide_lane_flush(&self->lane);
+    run_flush(self);
     run_pause(RUN_POINTS + draw / 2 % RUN_POINTS);
     if (run_lives(self) && run_settle_living(self) && run_lives(self))
         tide_lanecrew_leave(&self->node);
@@ -304,7 +342,7 @@ static inline void run_reign(struct run_client *self)
     while (!run_is_over() && left-- > 0 && run_lives(self)) {
         uint64_t draw = unit_random(&self->random);
         if (!run_send(self, false) || draw % 8 == 0) {
-            tide_lane_flush(&self->lane);
+            run_flush(self);
             sim_wait();
         }
         if (draw / 256 % 8 == 0 &&
@@ -323,6 +361,16 @@ static inline void run_compete(void *argument)
     run.sending--;
 }
 
+/* As who closes it, and opens it at once. */
+static inline bool run_is_to_open(struct run_client *self, uint64_t draw)
+{
+    if (self->opens == 0 || (draw >> 32) % 32 != 0)
+        return false;
+    self->opens--;
+    run_flush(self);
+    return true;
+}
+
 static inline void run_produce(void *argument)
 {
     struct run_client *self = argument;
@@ -331,11 +379,12 @@ static inline void run_produce(void *argument)
         uint64_t draw = unit_random(&self->random);
         bool again = run.resends && draw % 16 == 0 && self->lane.next > 0;
         if (!run_send(self, again) || draw / 16 % 8 == 0) {
-            tide_lane_flush(&self->lane);
+            run_flush(self);
             sim_wait();
         }
-        if (draw / 256 % 8 == 0 &&
-            !run_look(self, (uint32_t)(draw / 4096 % self->lane.map->brokers)))
+        if ((draw / 256 % 8 == 0 &&
+             !run_look(self, (uint32_t)(draw / 4096 % self->lane.map->brokers))) ||
+            run_is_to_open(self, draw))
             run_join(self);
     }
     while (!run_settle(self))

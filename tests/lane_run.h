@@ -30,7 +30,11 @@ static inline void run_add_client(int number, int node, uint64_t seed)
 {
     struct run_client *client = &run.client[number];
     *client = (struct run_client){
-        .id = (uint32_t)(number % RUN_CLIENTS), .host = node, .random = (seed + 5) * 77 + number};
+        .id = (uint32_t)(number % RUN_CLIENTS),
+        .host = node,
+        .random = (seed + 5) * 77 + number,
+        .opens = run.rivals ? 0 : RUN_OPENS,
+    };
     client->lane.map = &run.map[node];
     sim_add(run.rivals ? run_compete : run_produce, client, node);
 }

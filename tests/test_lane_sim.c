@@ -18,7 +18,7 @@ static uint64_t from_environment(const char *name, uint64_t initial)
 static void run_seeds(uint32_t level, bool crashes, bool rivals)
 {
     uint64_t steps = from_environment("LANE_STEPS", rivals ? RIVAL_STEPS : STEPS);
-    uint64_t turns = 0, leads = 0, stopped = 0;
+    uint64_t turns = 0, leads = 0, stopped = 0, kept = 0;
     uint64_t seed = from_environment("LANE_SEED", 0), end = seed + 1;
     if (getenv("LANE_SEED") == NULL)
         end = from_environment("LANE_SEEDS", SEEDS);
@@ -29,11 +29,14 @@ static void run_seeds(uint32_t level, bool crashes, bool rivals)
         turns += run.turns;
         leads += run.leads;
         stopped += run.stopped;
+        kept += run.kept;
     }
     /* Of one seed it may be that nobody had to be followed. */
     UNIT_HOLD(!rivals || getenv("LANE_SEED") != NULL || (turns > 12 && leads > 2 && stopped > 2),
               "%llu had nodes, %llu were sequencers, %llu of them stopped in a step",
               (unsigned long long)turns, (unsigned long long)leads, (unsigned long long)stopped);
+    UNIT_HOLD(rivals || getenv("LANE_SEED") != NULL || kept > 100, "%llu were kept",
+              (unsigned long long)kept);
 }
 
 START_TEST(level_5_holds)

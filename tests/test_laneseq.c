@@ -26,6 +26,15 @@ static void run_dry(void)
         ;
 }
 
+/* Client 0 asks, and is heard before the lanes are looked at. */
+static void join_anew(void)
+{
+    tide_lane_ask(&lane[0], &map, 0);
+    seq.request_turn = 0;
+    tide_laneseq_step(&seq, 1);
+    ck_assert_int_eq(tide_lane_granted(&lane[0]), 0);
+}
+
 /* The value of the batch at a place. */
 static uint64_t value_at(uint64_t place)
 {
@@ -83,6 +92,98 @@ START_TEST(what_a_client_says_is_not_believed)
         lane_join(&lane[0], &seq, &map, 0);
         ck_assert_uint_eq(lane[0].at[0].slot, 1);
     }
+    end();
+}
+END_TEST
+
+START_TEST(a_slot_that_is_not_free_is_no_batch)
+{
+    struct tide_lane_result result;
+    begin((struct tide_layout_wish){.level = 5, .retain = TIDE_LAYOUT_ASKED});
+    for (uint64_t i = 0; i < map.slots.size + 3; i++) {
+        lane[0].at[0].free = UINT64_MAX; /* as if everything were */
+        ck_assert(tide_lane_claim(&lane[0], 0, 8));
+        tide_lane_commit(&lane[0], 1, 0, &result);
+        tide_lane_flush(&lane[0]);
+        tide_laneseq_step(&seq, 99);
+    }
+    ck_assert_uint_eq(seq.place, map.slots.size);
+    ck_assert_uint_eq(map.index[0].seq, 1);
+    ck_assert_int_eq(tide_lane_check(&lane[0], 0), -ESTALE);
+    end();
+}
+END_TEST
+
+START_TEST(what_was_visible_is_kept_when_a_session_is_opened_anew)
+{
+    begin((struct tide_layout_wish){.level = _i});
+    struct tide_lane before = lane[0];
+    /* In the other order of the lanes, for level 4. */
+    for (int i = 0; i < 8; i++)
+        ck_assert(lane_send(&before, (uint32_t)(7 - i) / 4, i));
+    join_anew();
+    ck_assert_uint_eq(map.head->committed, 8);
+    ck_assert_uint_eq(lane[0].at[0].slot, map.lane[0].done);
+    /* The one before goes on, by the old epoch and the new one's slots. */
+    ck_assert(lane_send(&before, 0, 666));
+    run_dry();
+    ck_assert_uint_eq(seq.place, 8);
+    ck_assert(lane_send(&lane[0], 0, 8));
+    ck_assert(lane_send(&before, 1, 666));
+    run_dry();
+    ck_assert_uint_eq(seq.place, 9);
+    uint64_t sum = 0;
+    for (uint64_t i = 0; i < 9; i++)
+        sum += UINT64_C(1) << value_at(i);
+    ck_assert_uint_eq(sum, 0x1ff); /* each of them once */
+    end();
+}
+END_TEST
+
+START_TEST(what_has_no_place_in_its_turn_is_dropped_with_its_epoch)
+{
+    begin((struct tide_layout_wish){.level = 4});
+    ck_assert(lane_send(&lane[0], 0, 100));
+    lane[0].next = 2;
+    ck_assert(lane_send(&lane[0], 1, 102));
+    join_anew();
+    ck_assert_uint_eq(lane[0].next, 1);
+    ck_assert_uint_eq(seq.place, 1);
+    ck_assert(lane_send(&lane[0], 0, 101));
+    run_dry();
+    ck_assert_uint_eq(seq.place, 2);
+    ck_assert_uint_eq(value_at(1), 101);
+    end();
+}
+END_TEST
+
+START_TEST(a_fence_drops_what_has_no_place)
+{
+    begin((struct tide_layout_wish){.level = 5});
+    ck_assert(lane_send(&lane[0], 0, 666));
+    tide_laneseq_fence(&seq, 0);
+    lane_join(&lane[0], &seq, &map, 0);
+    ck_assert_uint_eq(seq.place, 0);
+    ck_assert(lane_send(&lane[0], 0, 1));
+    run_dry();
+    ck_assert_uint_eq(seq.place, 1);
+    ck_assert_uint_eq(value_at(0), 1);
+    end();
+}
+END_TEST
+
+START_TEST(what_is_not_sound_does_not_hold_the_next_epoch_up)
+{
+    begin((struct tide_layout_wish){.level = 5});
+    ck_assert(lane_send(&lane[0], 0, 1));
+    ck_assert(lane_send(&lane[0], 0, 666));
+    tide_lanes_slot(&map, 0, lane[0].at[0].slot - 1)->end = UINT64_MAX;
+    join_anew();
+    ck_assert_uint_eq(seq.place, 1);
+    ck_assert(lane_send(&lane[0], 0, 2));
+    run_dry();
+    ck_assert_uint_eq(seq.place, 2);
+    ck_assert_uint_eq(value_at(1), 2);
     end();
 }
 END_TEST
@@ -230,14 +331,21 @@ END_TEST
 
 int main(void)
 {
-    const TTest *const tests[] = {early_batches_wait_and_late_ones_are_dropped,
-                                  what_a_client_says_is_not_believed,
-                                  nothing_that_is_needed_is_trimmed,
-                                  the_oldest_goes_when_nobody_reads,
-                                  what_was_asked_to_be_kept_is,
-                                  a_successor_goes_on,
-                                  a_successor_stops_at_a_gap,
-                                  it_writes_nothing_when_its_time_is_up,
-                                  NULL};
-    return unit_main("laneseq", tests);
+    Suite *suite = suite_create("laneseq");
+    TCase *tcase = tcase_create("laneseq");
+    tcase_add_test(tcase, early_batches_wait_and_late_ones_are_dropped);
+    tcase_add_test(tcase, what_a_client_says_is_not_believed);
+    tcase_add_test(tcase, a_slot_that_is_not_free_is_no_batch);
+    tcase_add_loop_test(tcase, what_was_visible_is_kept_when_a_session_is_opened_anew, 4, 6);
+    tcase_add_test(tcase, what_has_no_place_in_its_turn_is_dropped_with_its_epoch);
+    tcase_add_test(tcase, a_fence_drops_what_has_no_place);
+    tcase_add_test(tcase, what_is_not_sound_does_not_hold_the_next_epoch_up);
+    tcase_add_test(tcase, nothing_that_is_needed_is_trimmed);
+    tcase_add_test(tcase, the_oldest_goes_when_nobody_reads);
+    tcase_add_test(tcase, what_was_asked_to_be_kept_is);
+    tcase_add_test(tcase, a_successor_goes_on);
+    tcase_add_test(tcase, a_successor_stops_at_a_gap);
+    tcase_add_test(tcase, it_writes_nothing_when_its_time_is_up);
+    suite_add_tcase(suite, tcase);
+    return unit_run(suite);
 }

@@ -123,6 +123,36 @@ START_TEST(large_batches_come_whole)
 }
 END_TEST
 
+/* The sequencer hears of it with its next look at a request, which is `turn` looks away. */
+static void open_anew(unsigned level, unsigned turn)
+{
+    begin(level);
+    while (turn-- > 0)
+        ck_assert_int_eq(tide_log_poll(log_), 0);
+    ck_assert_int_eq(send(1, "one"), 0);
+    ck_assert_int_eq(send(0, "two"), 0);
+    ck_assert_int_eq(tide_log_client_close(client), 0);
+    ck_assert_int_eq(tide_log_client_open(&client, log_, NULL), 0);
+    ck_assert_uint_eq(tide_log_committed(log_), 2);
+    ck_assert_int_eq(send(0, "three"), 0);
+    poll_dry();
+    const char *first = next(), *second = next();
+    ck_assert_str_eq(level == 4 || *first == 'o' ? first : second, "one");
+    ck_assert_str_eq(level == 4 || *first == 'o' ? second : first, "two");
+    ck_assert_str_eq(next(), "three");
+    ck_assert_str_eq(next(), "");
+    end();
+}
+
+START_TEST(what_was_appended_is_there_when_its_client_is_opened_anew)
+{
+    for (unsigned turn = 0; turn < 5; turn++) {
+        open_anew(4, turn);
+        open_anew(5, turn);
+    }
+}
+END_TEST
+
 START_TEST(groups_wait_for_a_flush)
 {
     struct tide_log_client_options who = {.id = 1, .hold = 1};
@@ -510,6 +540,7 @@ int main(void)
 {
     const TTest *const tests[] = {what_is_appended_is_read,
                                   large_batches_come_whole,
+                                  what_was_appended_is_there_when_its_client_is_opened_anew,
                                   groups_wait_for_a_flush,
                                   full_is_said_and_ends,
                                   level_4_knows_late_and_early_batches,

@@ -58,8 +58,9 @@ static void lane_take(const struct tide_lane *self, uint32_t broker)
     tide_coh_fresh(map->coh, map->payload + lane * bytes, bytes);
 }
 
-/* Slots that the epoch before published and nobody looked at: their words must not be found on
- * what is written there now, before it is there as a whole. */
+/* Slots that epochs before published and that got no place (fenced, too late, ahead of their
+ * turn): their words must not be found on what is written there now, before it is there as a
+ * whole. */
 static void lane_wipe(const struct tide_lane *self, uint32_t broker)
 {
     const struct tide_lanes *map = self->map;

@@ -12,7 +12,8 @@
  * test:      tests/test_lane.c
  *
  * The session is asked for and answered by the sequencer: with an epoch, and where in each
- * lane the client goes on. Slots of epochs before never get a place, so a client that died is
+ * lane the client goes on. What was visible when it was asked for has its places by then, unless
+ * the client was fenced; afterwards no slot of an epoch before gets one, so a client that died is
  * followed by another one without repair. That one's host must be sure that the host of the one
  * before has stopped writing, or has lost its caches: what these wrote late would damage batches,
  * which only check sums notice.

@@ -43,62 +43,6 @@ static void laneseq_grant(struct tide_laneseq *self, uint32_t client, uint64_t r
     tide_coh_drain(map->coh);
 }
 
-static bool laneseq_serve_client(struct tide_laneseq *self, uint32_t client)
-{
-    const struct tide_lanes *map = self->map;
-    const struct tide_lanes_session *line = &map->session[client];
-    tide_coh_fresh(map->coh, &line->request, TIDE_LINE);
-    uint64_t request = tide_coh_get(map->coh, &line->request);
-    if (request == self->session[client].request || !tide_laneseq_may(self))
-        return false;
-    laneseq_grant(self, client, request);
-    return true;
-}
-
-/* Where a reader begins; 0, ERANGE or ENXIO. */
-static uint64_t laneseq_start(const struct tide_laneseq *self, uint64_t start, uint64_t position,
-                              uint64_t *from)
-{
-    *from = start == TIDE_LANES_EARLIEST   ? self->trimmed_place
-            : start == TIDE_LANES_POSITION ? position
-                                           : self->committed;
-    return *from < self->trimmed_place ? ERANGE : *from > self->committed ? ENXIO : 0;
-}
-
-static bool laneseq_serve_reader(struct tide_laneseq *self, uint32_t number)
-{
-    const struct tide_lanes *map = self->map;
-    struct tide_lanes_reader *line = &map->reader[number];
-    struct tide_laneseq_reader *reader = &self->reader[number];
-    tide_coh_fresh(map->coh, &line->cursor, TIDE_LINE);
-    uint64_t request = tide_coh_get(map->coh, &line->request);
-    if (request == reader->request || !tide_laneseq_may(self))
-        return false;
-    uint64_t start = tide_coh_get(map->coh, &line->start), from;
-    uint64_t error = laneseq_start(self, start, tide_coh_get(map->coh, &line->position), &from);
-    *reader = (struct tide_laneseq_reader){request, from, error == 0 && start != TIDE_LANES_GONE};
-    tide_coh_set(map->coh, &line->from, from);
-    tide_coh_set(map->coh, &line->error, error);
-    tide_coh_set(map->coh, &line->granted, request);
-    tide_coh_wrote(map->coh, &line->from, TIDE_LINE);
-    tide_coh_drain(map->coh);
-    return true;
-}
-
-/* One request line in each step, or all of them. */
-static uint64_t laneseq_serve(struct tide_laneseq *self, bool all)
-{
-    const struct tide_lanes *map = self->map;
-    uint32_t lines = map->clients + map->readers;
-    uint64_t served = 0;
-    for (uint32_t i = all ? lines : 1; i > 0; i--) {
-        uint32_t number = self->request_turn++ % lines;
-        served += number < map->clients ? laneseq_serve_client(self, number)
-                                        : laneseq_serve_reader(self, number - map->clients);
-    }
-    return served;
-}
-
 /* --- what is told of it -------------------------------------------------------------------- */
 
 static void laneseq_tell(struct tide_laneseq *self)
@@ -172,14 +116,15 @@ static void laneseq_place(struct tide_laneseq *self, uint32_t lane,
     self->lane[lane].placed = self->lane[lane].slot + 1;
 }
 
-/* What a client says of its lane may be: its payload is behind that of the slot before, in a
- * row, and not beyond what is free. */
+/* What a client says of its lane may be: the slot was free, and its payload is behind that of the
+ * slot before, in a row, and not beyond what is free. */
 static bool laneseq_is_sound(const struct tide_laneseq *self, uint32_t lane,
                              const struct tide_lanes_slot *slot)
 {
     const struct tide_laneseq_lane *at = &self->lane[lane];
     uint64_t granules = tide_lanes_granules(slot->size);
-    return slot->end >= at->granule && slot->end - at->granule >= granules &&
+    return at->slot - at->released < self->map->slots.size && slot->end >= at->granule &&
+           slot->end - at->granule >= granules &&
            slot->end - at->released_granule <= self->map->granules.size &&
            slot->size <= tide_lanes_most(self->map) &&
            tide_lanes_payload(self->map, lane, slot->end, slot->size) != NULL;
@@ -245,6 +190,81 @@ static uint64_t laneseq_scan(struct tide_laneseq *self, uint32_t lane, uint64_t 
             break;
     }
     return done;
+}
+
+/* --- requests ------------------------------------------------------------------------------ */
+
+/* What the epoch that ends made visible before its client asked gets its places, or waits for
+ * numbers that never come (level 4). Nothing is released meanwhile, so that it ends. */
+static void laneseq_settle(struct tide_laneseq *self, uint32_t client)
+{
+    const struct tide_lanes *map = self->map;
+    uint64_t done;
+    do {
+        done = 0;
+        for (uint32_t i = 0; i < map->brokers; i++)
+            done += laneseq_scan(self, tide_lanes_number(map, client, i), map->slots.size);
+    } while (done > 0);
+    laneseq_tell(self);
+}
+
+static bool laneseq_serve_client(struct tide_laneseq *self, uint32_t client)
+{
+    const struct tide_lanes *map = self->map;
+    const struct tide_lanes_session *line = &map->session[client];
+    tide_coh_fresh(map->coh, &line->request, TIDE_LINE);
+    uint64_t request = tide_coh_get(map->coh, &line->request);
+    if (request == self->session[client].request)
+        return false;
+    laneseq_settle(self, client);
+    if (!tide_laneseq_may(self))
+        return false;
+    laneseq_grant(self, client, request);
+    return true;
+}
+
+/* Where a reader begins; 0, ERANGE or ENXIO. */
+static uint64_t laneseq_start(const struct tide_laneseq *self, uint64_t start, uint64_t position,
+                              uint64_t *from)
+{
+    *from = start == TIDE_LANES_EARLIEST   ? self->trimmed_place
+            : start == TIDE_LANES_POSITION ? position
+                                           : self->committed;
+    return *from < self->trimmed_place ? ERANGE : *from > self->committed ? ENXIO : 0;
+}
+
+static bool laneseq_serve_reader(struct tide_laneseq *self, uint32_t number)
+{
+    const struct tide_lanes *map = self->map;
+    struct tide_lanes_reader *line = &map->reader[number];
+    struct tide_laneseq_reader *reader = &self->reader[number];
+    tide_coh_fresh(map->coh, &line->cursor, TIDE_LINE);
+    uint64_t request = tide_coh_get(map->coh, &line->request);
+    if (request == reader->request || !tide_laneseq_may(self))
+        return false;
+    uint64_t start = tide_coh_get(map->coh, &line->start), from;
+    uint64_t error = laneseq_start(self, start, tide_coh_get(map->coh, &line->position), &from);
+    *reader = (struct tide_laneseq_reader){request, from, error == 0 && start != TIDE_LANES_GONE};
+    tide_coh_set(map->coh, &line->from, from);
+    tide_coh_set(map->coh, &line->error, error);
+    tide_coh_set(map->coh, &line->granted, request);
+    tide_coh_wrote(map->coh, &line->from, TIDE_LINE);
+    tide_coh_drain(map->coh);
+    return true;
+}
+
+/* One request line in each step, or all of them. */
+static uint64_t laneseq_serve(struct tide_laneseq *self, bool all)
+{
+    const struct tide_lanes *map = self->map;
+    uint32_t lines = map->clients + map->readers;
+    uint64_t served = 0;
+    for (uint32_t i = all ? lines : 1; i > 0; i--) {
+        uint32_t number = self->request_turn++ % lines;
+        served += number < map->clients ? laneseq_serve_client(self, number)
+                                        : laneseq_serve_reader(self, number - map->clients);
+    }
+    return served;
 }
 
 /* --- trimming ------------------------------------------------------------------------------ */

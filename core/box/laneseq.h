@@ -5,7 +5,8 @@
  * threads:   one at a time, of one sequencer on all hosts
  * invariant: a place is given once, without a gap, to a published slot of its session's epoch;
  *            base(p + 1) = base(p) + count(p); trimmed <= cursor of each reader, <= committed;
- *            what is told of a place (committed, done, expected) is told after the place is there
+ *            what is told of a place (committed, done, expected) is told after the place is there;
+ *            an epoch is granted when the lanes of the one before were looked at to their ends
  * uses:      lanes, vmem
  * used by:   lanecrew, logapi
  * not here:  threads (logapi), who may be the sequencer (lanecrew)
@@ -68,7 +69,8 @@ int tide_laneseq_open(struct tide_laneseq *self, const struct tide_lanes *map);
 void tide_laneseq_close(struct tide_laneseq *self);
 
 /* One step: answers requests, gives places to up to `most` slots of each lane, trims. Returns how
- * many slots and requests it dealt with; what it placed is committed. When its time is up it stops
+ * many slots and requests it dealt with; what it placed is committed. Who asks for a client's next
+ * epoch gets it when all that its lanes held has been dealt with. When its time is up it stops
  * where it is, and a step of a later time goes on there. */
 uint64_t tide_laneseq_step(struct tide_laneseq *self, uint64_t most);
 

@@ -148,13 +148,13 @@ struct tide_log_options {
  * anew. Each client has a lane of its own in each broker: `slots` (1024) and `payload` (1 MiB) are
  * those of a lane, and `clients` is 8 by default. Order levels 4 and 5; `sequencing` is to be
  * TIDE_LOG_STEPPED. Client ids are below `clients`, with one open handle each; all readers gate.
- * A client that is opened anew begins an epoch: what of the one before had no place is dropped.
+ * A client that is opened anew begins an epoch: what was visible of the one before has its place by
+ * then. Dropped is what was fenced or not visible (`hold`), and what waits for a missing number.
  * At level 4 a batch of a higher number than its turn waits in its lane, and one of a lower number
  * than that cannot go by the same broker (-EINVAL). An append learns neither position nor base.
- * tide_log_open knows such a log by itself; if it was open when the machine stopped: -EUCLEAN.
- * Processes of several hosts have it by tide_log_attach.
- * Not here (-ENOTSUP): tide_log_sync and durable acknowledgements, tide_log_trim_to, append by
- * reference, the figures of brokers, readers and sessions. */
+ * tide_log_open knows such a log; if it was open when the machine stopped: -EUCLEAN. Processes of
+ * several hosts have it by tide_log_attach. Not here (-ENOTSUP): tide_log_sync and durable
+ * acknowledgements, tide_log_trim_to, append by reference, counts of brokers, readers, sessions. */
 
 /* ---- the log ---------------------------------------------------------------------------- */
 
