@@ -380,23 +380,25 @@ START_TEST(a_lease_ends_by_appends_that_become_slow)
 }
 END_TEST
 
-/* A batch that comes a quarter of a lease behind the one that waits for it. False: it took a
- * whole one, and the session may have been ended. */
-static bool come_late(uint64_t number, uint64_t lease)
+/* The batch comes a quarter of a lease late; the one behind it waits, and so does the next but one
+ * when it is there: somebody always waits. Returns when that one's began to, or 0: since `begun` it
+ * took a whole lease, and the session may have been ended. */
+static uint64_t come_late(uint64_t number, uint64_t begun, uint64_t lease)
 {
-    uint64_t begun = tide_clock_now();
-    ck_assert_int_eq(append(hand[1], number + 1, PATIENCE), 0);
+    int early = append(hand[1], number + 3, PATIENCE);
     for (int i = 0; i < 4; i++) {
         usleep((useconds_t)(lease / 1000 / 16));
         tide_log_poll(log_);
     }
-    int error = append(hand[0], number, PATIENCE);
-    while (error == 0 && session().expected < number + 2 && tide_clock_now() - begun < lease)
+    uint64_t next = tide_clock_now();
+    int late = append(hand[0], number, PATIENCE);
+    while (late == 0 && session().expected < number + 2 && tide_clock_now() - begun < lease)
         tide_park_yield();
     if (tide_clock_now() - begun >= lease)
-        return false;
-    ck_assert_int_eq(error, 0);
-    return true;
+        return 0;
+    ck_assert_int_eq(early, 0);
+    ck_assert_int_eq(late, 0);
+    return next;
 }
 
 /* Each batch that comes begins it again: together they take more than a lease. On a machine that is
@@ -404,12 +406,13 @@ static bool come_late(uint64_t number, uint64_t lease)
 START_TEST(a_lease_is_that_of_one_batch)
 {
     struct tide_log_options options = leased(_i);
-    for (bool in_time = false; !in_time; options.lease *= 2) {
+    for (uint64_t begun = 0; begun == 0; options.lease *= 2) {
         make(options);
-        in_time = true;
-        for (uint64_t number = 0; number < 12 && in_time; number += 2)
-            in_time = come_late(number, options.lease);
-        if (in_time)
+        begun = tide_clock_now();
+        ck_assert_int_eq(append(hand[1], 1, PATIENCE), 0);
+        for (uint64_t number = 0; number < 12 && begun != 0; number += 2)
+            begun = come_late(number, begun, options.lease);
+        if (begun != 0)
             expect(0, 12);
         drop();
     }
