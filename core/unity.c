@@ -81,6 +81,7 @@
 #include "box/audit_slots.c"
 #include "box/audit_tables.c"
 #include "box/rescue.c"
+#include "box/laneaudit.c"
 #include "box/logapi.c"
 #include "box/logapi_client.c"
 #include "box/logapi_crew.c"

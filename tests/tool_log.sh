@@ -84,6 +84,15 @@ test_no_log()
     done
 }
 
+# lanes_damage OFFSET VALUE BYTES WORD: that in the sound log is a finding.
+lanes_damage()
+{
+    cp "$TMP/good" "$LOG"
+    poke "$1" "$2" "$3"
+    run log check "$LOG"
+    says "log check: a log in lanes: $4: 1" 1 out "^error $4: "
+}
+
 # A log of another form is no damage.
 test_lanes()
 {
@@ -92,8 +101,8 @@ test_lanes()
     use lanes
     same 'a log in lanes is made' 0 "$STATUS"
     sum=$(sum <"$LOG")
-    for words in check 'check --json' stat 'stat --json' dump tail repair 'repair --yes' \
-        'repair --json' recover 'recover --json' 'trim --all' expel; do
+    for words in stat 'stat --json' dump tail repair 'repair --yes' 'repair --json' \
+        'trim --all' expel; do
         # shellcheck disable=SC2086 # words
         run log $words "$LOG"
         says "log $words: a log in lanes: 3" 3 err \
@@ -102,7 +111,20 @@ test_lanes()
     done
     run log create "$LOG"
     says 'log create: it is there already: 3' 3 err 'there is a log in it already .--replace'
+    run log check "$LOG"
+    says 'log check: a log in lanes that is sound: 0' 0 out \
+        '0 errors, 0 notes; 2 batches, 2 messages'
     same '... all of which change nothing' "$sum" "$(sum <"$LOG")"
+    run log check --json "$LOG"
+    same '... as JSON' '0 2' "$(figure errors) $(figure batches)"
+    run log recover --json "$LOG"
+    same 'log recover: a log in lanes' 'false 2' "$(figure repaired) $(figure kept)"
+    cp "$LOG" "$TMP/good"
+    lanes_damage $((AT + 384)) 1000000 8 head-order
+    lanes_damage $((AT + $(word $((AT + 160))) + 16)) 77 8 entry-base
+    lanes_damage $((AT + $(word $((AT + 168))) + 2 * 64 + 8)) 1 1 slot-entry
+    lanes_damage $((AT + $(word $((AT + 176))))) 200 4 payload-frame
+    lanes_damage $((AT + 64)) 4 4 head
     rm -f "$LOG"
 }
 

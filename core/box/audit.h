@@ -5,7 +5,7 @@
  * threads:   one per audit; the log may be in use, then it judges what is stable only
  * invariant: time and scratch memory grow with the log's size; the log is never written to
  * uses:      door, peek, frame, vmem
- * used by:   the command
+ * used by:   laneaudit, the command
  * not here:  mending; whether the owners of entries still run (the command)
  * test:      tests/test_audit.c
  *
@@ -50,7 +50,11 @@ enum tide_audit_where {
     TIDE_AUDIT_SLOT,    /* position, of broker `table` */
     TIDE_AUDIT_SESSION, /* table: the client */
     TIDE_AUDIT_READER,
-    TIDE_AUDIT_PRODUCER
+    TIDE_AUDIT_PRODUCER,
+    /* Of a log in lanes (laneaudit). */
+    TIDE_AUDIT_LANE,      /* table: which */
+    TIDE_AUDIT_LANE_SLOT, /* position, of lane `table` */
+    TIDE_AUDIT_NODE
 };
 
 struct tide_audit_finding {

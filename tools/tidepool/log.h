@@ -11,6 +11,7 @@
 #include "command.h"
 #include "json.h"
 
+#include "box/lanes.h"
 #include "box/logroom.h"
 #include "box/peek.h"
 
@@ -90,6 +91,7 @@ struct log_look {
     struct tide_region region;
     struct tide_logroom room; /* a copy */
     struct tide_peek peek;
+    struct tide_lanes lanes; /* LOG_LANES: the memory behind its pointers is only read */
     enum log_state state;
     struct tide_layout_fault fault; /* LOG_DAMAGED */
 };
@@ -97,6 +99,9 @@ struct log_look {
 /* Maps the region and finds the log in it. EXIT_DONE with state LOG_THERE, or the exit code
  * after a complaint. */
 int log_look_open(struct log_look *look, const char *command, const char *region);
+
+/* The same for commands that know logs in lanes, too: state LOG_THERE or LOG_LANES. */
+int log_look_both(struct log_look *look, const char *command, const char *region);
 
 /* The same, but EXIT_DONE whatever is found: look->state tells it. */
 int log_look_any(struct log_look *look, const char *command, const char *region);

@@ -1,7 +1,7 @@
 /* log_check.c - tidepool log check: is what is in a log's memory what it must be? */
 #include "log.h"
 
-#include "box/audit.h"
+#include "box/laneaudit.h"
 
 enum { CHECK_JSON, CHECK_HELP, CHECK_MOST, CHECK_FLAGS };
 
@@ -35,7 +35,9 @@ void log_check_help(void)
         "  note WORD: ...    what a process that ended in the middle leaves behind\n"
         "\n"
         "Of a log that a process has open only what is committed is judged, and what a running\n"
-        "process may be changing is left out; the last line says so.\n"
+        "process may be changing is left out; the last line says so. A log in lanes\n"
+        "(TIDE_LOG_NONCOHERENT) is checked only when nobody has it open (3): no process of this\n"
+        "host; of those of other hosts a note tells (node-held), for nobody here can judge them.\n"
         "\n"
         "Flags:\n"
         "  --most=N  tell that many findings; the sums count all. Default 1000\n"
@@ -47,14 +49,16 @@ void log_check_help(void)
 
 /* --- findings ---------------------------------------------------------------------------- */
 
-static const char *const check_where[] = {"head",   "broker", "place",   "slot",
-                                          "client", "reader", "producer"};
+static const char *const check_where[] = {"head",   "broker",   "place", "slot", "client",
+                                          "reader", "producer", "lane",  "slot", "node"};
 
 static void check_tell_text(const struct check *check, const struct tide_audit_finding *finding)
 {
     printf("%s %s: ", finding->note ? "note" : "error", finding->word);
     if (finding->where == TIDE_AUDIT_SLOT)
         printf("broker %u, slot %llu", finding->table, (unsigned long long)finding->position);
+    else if (finding->where == TIDE_AUDIT_LANE_SLOT)
+        printf("lane %u, slot %llu", finding->table, (unsigned long long)finding->position);
     else if (finding->where == TIDE_AUDIT_PLACE)
         printf("place %llu", (unsigned long long)finding->position);
     else if (finding->where == TIDE_AUDIT_HEAD)
@@ -86,7 +90,8 @@ static void check_tell_json(struct check *check, const struct tide_audit_finding
         json_null(json, "number");
     else
         json_number(json, "number", finding->table);
-    if (finding->where == TIDE_AUDIT_SLOT || finding->where == TIDE_AUDIT_PLACE)
+    if (finding->where == TIDE_AUDIT_SLOT || finding->where == TIDE_AUDIT_LANE_SLOT ||
+        finding->where == TIDE_AUDIT_PLACE)
         json_number(json, "position", finding->position);
     else
         json_null(json, "position");
@@ -146,7 +151,7 @@ static void check_end(struct check *check, const struct tide_audit *audit)
            (unsigned long long)audit->bytes);
     enum tide_owner_is is;
     uint32_t pid = log_look_owner(check->look, &is);
-    if (is == TIDE_OWNER_DEAD && check->look->state == LOG_THERE)
+    if (is == TIDE_OWNER_DEAD && check->look->state != LOG_DAMAGED)
         printf("process %u, which had the log open, ended without closing it\n", pid);
     if (audit->live)
         printf("the log is in use: only what is committed and does not change was judged\n");
@@ -203,6 +208,28 @@ static int check_log(struct check *check)
     return code != EXIT_DONE ? code : audit.errors > 0 ? EXIT_ABSENT : EXIT_DONE;
 }
 
+/* A log in lanes: what others are writing cannot be told from damage. */
+static int check_lanes(struct check *check)
+{
+    struct tide_audit audit = {.tell = check_tell, .who = check};
+    enum tide_owner_is is;
+    uint32_t pid = log_look_owner(check->look, &is);
+    if (check_is_live(check->look)) {
+        complain("log check", "%s: a log in lanes is checked when nobody has it open: process %u",
+                 check->look->source, pid);
+        return EXIT_ERROR;
+    }
+    audit.closed = check_is_closed(check->look);
+    check_begin(check);
+    if (!tide_laneaudit_run(&audit, &check->look->lanes)) {
+        complain("log check", "there is not enough memory for the check");
+        return EXIT_ERROR;
+    }
+    check_end(check, &audit);
+    int code = finish_output();
+    return code != EXIT_DONE ? code : audit.errors > 0 ? EXIT_ABSENT : EXIT_DONE;
+}
+
 /* A head that fits nothing is the one finding. */
 static int check_damaged(struct check *check)
 {
@@ -247,6 +274,8 @@ int log_check(char **argv)
         code = check_damaged(&check);
     else if (code == EXIT_DONE && look.state == LOG_THERE)
         code = check_log(&check);
+    else if (code == EXIT_DONE && look.state == LOG_LANES)
+        code = check_lanes(&check);
     else {
         if (code == EXIT_DONE) {
             log_look_close(&look);

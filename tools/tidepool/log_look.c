@@ -120,6 +120,21 @@ static bool look_is_lanes(const struct log_look *look)
     return look->room.size >= sizeof *head && atomic_load(&head->magic) == TIDE_LANES_MAGIC;
 }
 
+/* Its head may be damaged. */
+static void look_lanes(struct log_look *look)
+{
+    const struct tide_logroom *room = &look->room;
+    if (!tide_lanes_open(&look->lanes, TIDE_COH_NONCOHERENT, look->base + room->at, room->size,
+                         &look->fault))
+        return;
+    const uint8_t *id = look->lanes.head->id;
+    if (memcmp(id, room->id, sizeof room->id) != 0)
+        look->fault = (struct tide_layout_fault){"log of another region: first byte of its id",
+                                                 id[0], room->id[0], room->id[0]};
+    else
+        look->state = LOG_LANES;
+}
+
 static void look_log(struct log_look *look)
 {
     struct tide_layout_fault *fault = &look->fault;
@@ -137,7 +152,7 @@ static void look_log(struct log_look *look)
         return;
     }
     if (look_is_lanes(look)) {
-        look->state = LOG_LANES;
+        look_lanes(look);
         return;
     }
     if (!tide_peek_open(&look->peek, look->base + room->at, room->size, fault))
@@ -217,6 +232,14 @@ int log_look_open(struct log_look *look, const char *command, const char *region
 {
     int code = log_look_any(look, command, region);
     return code != EXIT_DONE || look->state == LOG_THERE ? code : look_complain(look);
+}
+
+int log_look_both(struct log_look *look, const char *command, const char *region)
+{
+    int code = log_look_any(look, command, region);
+    return code != EXIT_DONE || look->state == LOG_LANES || look->state == LOG_THERE
+               ? code
+               : look_complain(look);
 }
 
 void log_look_close(struct log_look *look)

@@ -62,6 +62,7 @@ void log_repair_help(void)
           "tide_log_open, and `tidepool log recover`, put in order as well. Damage is what only\n"
           "this command mends, for it may have to give batches up. A head or an area that is\n"
           "damaged cannot be mended. Copy the region first, if it is dear to you.\n"
+          "A log in lanes (TIDE_LOG_NONCOHERENT) is refused: see log check and log recover.\n"
           "\n"
           "Flags:\n"
           "  -y, --yes  do it\n"
@@ -84,7 +85,8 @@ void log_recover_help(void)
         "\n"
         "What was left behind by a process that was killed, or by a machine that stopped, is put\n"
         "in order (tide_log_open), and put on the region's medium, if it has one. It tells how\n"
-        "long that took and what is kept. A log that was closed stays as it is.\n"
+        "long that took and what is kept. A log that was closed stays as it is. In a log in lanes\n"
+        "(TIDE_LOG_NONCOHERENT) what is visible gets its places.\n"
         "\n"
         "A log that a process of another machine (/etc/machine-id) has open, or had when the disk\n"
         "was put elsewhere or the backup was made, is refused: nobody here can tell whether that\n"
@@ -399,6 +401,9 @@ static uint64_t recover_count(const struct log_look *look)
     const struct tide_peek *peek = &look->peek;
     struct tide_layout_entry entry;
     uint64_t count = 0;
+    if (look->state == LOG_LANES)
+        return atomic_load(&look->lanes.head->committed) -
+               atomic_load(&look->lanes.head->trimmed_place);
     for (uint32_t i = 0; i < (peek->map.level == 0 ? peek->map.brokers : 1); i++) {
         uint64_t at = tide_peek_earliest(peek, i), end = tide_peek_end(peek, i);
         for (; (int64_t)(end - at) > 0; at++)
@@ -503,7 +508,7 @@ int log_recover(char **argv)
         log_recover_help();
         return EXIT_DONE;
     }
-    code = log_look_open(&look, "log recover", region);
+    code = log_look_both(&look, "log recover", region);
     if (code == EXIT_DONE)
         code = repair_check_owner(&look, "log recover", wish.force);
     if (code == EXIT_DONE)
