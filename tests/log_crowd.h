@@ -233,22 +233,35 @@ static inline void crowd_note_read(uint8_t who, const struct tide_log_batch *bat
                                                  .base = batch->base});
 }
 
+/* All that has a place is below `next`, and nothing else is about to get one. At level 0 a place is
+ * taken before there is something to read, and the dead leave such: nobody can tell. */
+static inline bool crowd_is_all(uint64_t next)
+{
+    struct tide_log_stat stat;
+    UNIT_NEED(tide_log_stat(crowd_log, &stat) == 0);
+    return crowd_options.level == 0 || (stat.taken == stat.committed && stat.committed == next);
+}
+
 /* Everything, until all producers are done and nothing more comes: not for a while, for who gives
- * the places may not run. */
+ * the places may not run, and not before all places were read, unless that takes a minute. */
 static inline void crowd_read(uint8_t who)
 {
     struct tide_log_batch batch[8];
     struct tide_log_reader_options options = {.start = TIDE_LOG_EARLIEST};
     tide_log_reader_t *reader;
+    uint64_t next = 0;
     UNIT_NEED(tide_log_reader_open(&reader, crowd_log, &options) == 0);
     atomic_fetch_add(&crowd->ready, 1);
-    for (int idle = 0; idle < 10;) {
+    for (int idle = 0; idle < 40 || (idle < 1200 && !crowd_is_all(next));) {
         bool over = atomic_load(&crowd->producing) == 0;
         int got = tide_log_read(reader, batch, 8, 50000000);
         UNIT_NEED(got > 0 || got == -ETIMEDOUT);
         for (int i = 0; i < got; i++)
             crowd_note_read(who, &batch[i]);
+        next = got > 0 ? batch[got - 1].position + 1 : next;
         idle = over && got <= 0 ? idle + 1 : 0;
+        if (over && idle >= 10 && crowd_options.level != 0 && crowd_is_all(next))
+            break;
     }
     UNIT_NEED(tide_log_reader_close(reader) == 0);
 }

@@ -26,6 +26,13 @@ static void start_sequencer(void)
         UNIT_NEED(tide_log_start(crowd_log, -1) == 0);
 }
 
+/* What the last ones appended before they said that they are done gets its places. */
+static void poll_dry(void)
+{
+    while (tide_log_poll(crowd_log) > 0)
+        ;
+}
+
 /* Producers and two readers in processes of their own; `end_at` is where the first of them, or,
  * if it is no producer's business, the sequencer's process ends. */
 struct attach_cast {
@@ -57,6 +64,7 @@ static void cast(struct attach_cast *cast, const char *end_at, int times, bool s
             while (atomic_load(&crowd->producing) > 0)
                 if (tide_log_poll(crowd_log) == 0)
                     sched_yield();
+            poll_dry();
         }
     crowd_wait_for(&crowd->ready, PRODUCERS + 2 + stepped);
     atomic_store(&crowd->go, 1);
@@ -70,8 +78,7 @@ START_TEST(processes_at_work_together)
     cast(&who, NULL, 0, false);
     for (int i = 0; i < PRODUCERS; i++)
         ck_assert_int_eq(crowd_ended(who.producer[i]), 0);
-    while (tide_log_poll(crowd_log) > 0)
-        ;
+    poll_dry();
     for (int i = 0; i < 2; i++)
         ck_assert_int_eq(crowd_ended(who.reader[i]), 0);
     if (who.sequencer != 0)
@@ -122,6 +129,8 @@ static void end_of(const struct attach_cast *who, pid_t victim)
     for (int i = 0; i < PRODUCERS; i++)
         if (who->producer[i] != victim)
             ck_assert_int_eq(crowd_ended(who->producer[i]), 0);
+    if (victim != who->sequencer)
+        poll_dry();
     for (int i = 0; i < 2; i++)
         ck_assert_int_eq(crowd_ended(who->reader[i]), 0);
     if (who->sequencer != 0 && who->sequencer != victim)
