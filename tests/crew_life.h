@@ -25,6 +25,7 @@
 static void panic(const char *text);
 #define LOG_HISTORY_PANIC(text) panic(text)
 #include "log_history.h"
+#include "stress_options.h"
 
 enum {
     SLOTS = 4,   /* processes at once */
@@ -58,9 +59,7 @@ static struct world {
     struct log_event event[EVENTS];
 } * world;
 
-static uint64_t seed = 1;
 static const struct way *way;
-static char source[300];
 
 /* The region's file, where it is one. */
 static void clear(void)

@@ -16,7 +16,6 @@
  * Exit: 0 nothing found, 1 a finding (one line on stderr), 2 bad arguments.
  */
 #define _GNU_SOURCE 1
-#include <getopt.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 
@@ -262,26 +261,19 @@ static void one_region(uint64_t *random)
     alarm(0);
 }
 
-static int usage(void)
-{
-    dprintf(2, "usage: stress_crew [--ops N | N] [--seconds N] [--seed N] [--only WORD] "
-               "[--dir DIRECTORY | --region SOURCE]\n");
-    return 2;
-}
-
 /* So many kills, or as many as fit into the seconds. */
-static int campaign(uint64_t most, uint64_t seconds, const char *only, const char *dir)
+static int campaign(uint64_t most, uint64_t seconds, const char *only)
 {
     uint64_t random = seed * 0x9e3779b97f4a7c15u | 1;
     time_t end = time(NULL) + (time_t)seconds;
-    if (source[0] == '\0')
-        snprintf(source, sizeof source, "file:%s/stress_crew.%d", dir, (int)getpid());
     for (uint64_t i = 0; seconds != 0 ? time(NULL) < end : kills < most; i++) {
         way = &ways[i % WAYS];
         if (strstr(way->name, only) != NULL)
             one_region(&random);
-        else if (i > WAYS && kills == 0)
-            return usage();
+        else if (i > WAYS && kills == 0) {
+            dprintf(2, "stress_crew: --only %s: no way has this in its name\n", only);
+            return 2;
+        }
         seed += i % WAYS == WAYS - 1;
     }
     clear();
@@ -293,34 +285,12 @@ static int campaign(uint64_t most, uint64_t seconds, const char *only, const cha
 
 int main(int argc, char **argv)
 {
-    static const struct option known[] = {
-        {"ops", 1, 0, 'o'}, {"seconds", 1, 0, 's'}, {"seed", 1, 0, 'e'}, {"only", 1, 0, 'w'},
-        {"dir", 1, 0, 'd'}, {"region", 1, 0, 'r'},  {0, 0, 0, 0}};
-    const char *only = "", *dir = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp";
-    uint64_t ops = 1000000, seconds = 0;
-    for (int c; (c = getopt_long(argc, argv, "", known, NULL)) != -1;) {
-        if (c == 'o')
-            ops = strtoull(optarg, NULL, 10);
-        else if (c == 's')
-            seconds = strtoull(optarg, NULL, 10);
-        else if (c == 'e')
-            seed = strtoull(optarg, NULL, 10);
-        else if (c == 'w')
-            only = optarg;
-        else if (c == 'd')
-            dir = optarg;
-        else if (c == 'r')
-            snprintf(source, sizeof source, "%s", optarg);
-        else
-            return usage();
-    }
-    if (optind < argc)
-        ops = strtoull(argv[optind++], NULL, 10);
-    if (optind < argc || ops == 0)
-        return usage();
+    struct stress_options options;
+    if (!stress_options_read(&options, argc, argv, "stress_crew"))
+        return 2;
     world = mmap(NULL, sizeof *world, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (world == MAP_FAILED)
         return 2;
     signal(SIGALRM, stuck);
-    return campaign(ops / (SANITIZED ? 48000 : 16000), seconds, only, dir);
+    return campaign(options.ops / (SANITIZED ? 48000 : 16000), options.seconds, options.only);
 }

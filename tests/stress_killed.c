@@ -18,7 +18,6 @@
 #define _GNU_SOURCE 1
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
@@ -35,6 +34,8 @@
 #include <tidepool/tidepool.h>
 
 #include <tidepool/log.h>
+
+#include "stress_options.h"
 
 enum { CLIENTS = 3, BROKERS = 3, REGION = 12 << 20, KILLS = 10, KNOWN = 4096 };
 enum { LARGEST = 600, BLOCK = 3000 };
@@ -55,10 +56,8 @@ static const struct way {
 
 enum { WAYS = sizeof ways / sizeof *ways };
 
-static uint64_t seed = 1;
 static const struct way *way;
 static int life;
-static char source[300];
 
 __attribute__((format(printf, 1, 2), noreturn)) static void fail(const char *format, ...)
 {
@@ -482,50 +481,21 @@ static void one_region(uint64_t *random)
                  (unsigned long long)seats[i].position);
 }
 
-static int usage(void)
-{
-    dprintf(2, "usage: stress_killed [--ops N | N] [--seconds N] [--seed N] [--only WORD] "
-               "[--dir DIRECTORY | --region SOURCE]\n");
-    return 2;
-}
-
 int main(int argc, char **argv)
 {
-    static const struct option known[] = {
-        {"ops", 1, 0, 'o'}, {"seconds", 1, 0, 's'}, {"seed", 1, 0, 'e'}, {"only", 1, 0, 'w'},
-        {"dir", 1, 0, 'd'}, {"region", 1, 0, 'r'},  {0, 0, 0, 0}};
-    const char *only = "", *dir = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp";
-    uint64_t ops = 1000000, seconds = 0;
-    for (int c; (c = getopt_long(argc, argv, "", known, NULL)) != -1;) {
-        if (c == 'o')
-            ops = strtoull(optarg, NULL, 10);
-        else if (c == 's')
-            seconds = strtoull(optarg, NULL, 10);
-        else if (c == 'e')
-            seed = strtoull(optarg, NULL, 10);
-        else if (c == 'w')
-            only = optarg;
-        else if (c == 'd')
-            dir = optarg;
-        else if (c == 'r')
-            snprintf(source, sizeof source, "%s", optarg);
-        else
-            return usage();
-    }
-    if (optind < argc)
-        ops = strtoull(argv[optind++], NULL, 10);
-    if (optind < argc || ops == 0)
-        return usage();
+    struct stress_options options;
+    if (!stress_options_read(&options, argc, argv, "stress_killed"))
+        return 2;
     uint64_t random = seed * 0x9e3779b97f4a7c15u | 1;
-    int64_t end = now() + (int64_t)seconds * 1000000000;
+    int64_t end = now() + (int64_t)options.seconds * 1000000000;
     check_the_check();
-    if (source[0] == '\0')
-        snprintf(source, sizeof source, "file:%s/stress_killed.%d", dir, (int)getpid());
-    for (uint64_t i = 0; seconds != 0 ? now() < end : kills < ops / 5000; i++) {
+    for (uint64_t i = 0; options.seconds != 0 ? now() < end : kills < options.ops / 5000; i++) {
         way = &ways[i % WAYS];
-        if (strstr(way->name, only) == NULL) {
-            if (i > WAYS && kills == 0)
-                return usage();
+        if (strstr(way->name, options.only) == NULL) {
+            if (i > WAYS && kills == 0) {
+                dprintf(2, "stress_killed: --only %s: no way has this in its name\n", options.only);
+                return 2;
+            }
             continue;
         }
         one_region(&random);
