@@ -18,6 +18,12 @@
  *   prog_logtool REGION die              claims room, and is killed before it commits
  *   prog_logtool REGION remove           removes the log from the region
  *   prog_logtool REGION lanes            the same, and makes one in lanes there, of two batches
+ *   prog_logtool REGION lanes LEVEL N    the same of N batches, with check sums
+ *   prog_logtool REGION lanes LEVEL N READY GO  waits before it closes it
+ *   prog_logtool REGION lanes LEVEL N die  appends three more that have no place yet, and is
+ *                                        killed
+ *   prog_logtool REGION more N           opens a log in lanes, reads all that is there, and
+ *                                        appends N batches; says how many there are
  *   prog_logtool memfd new READY GO      makes a region in a memfd, and a log of five batches;
  *                                        READY has its name for others; waits for GO
  *
@@ -61,6 +67,7 @@
 #pragma weak tide_log_trim
 #pragma weak tide_heap_create_on
 #pragma weak tide_heap_destroy
+#pragma weak tide_log_flush
 #pragma weak tide_log_explain
 
 #define MUST(condition)                                                                            \
@@ -224,23 +231,67 @@ static void make_new(const char *ready, const char *go)
     wait_for(go);
 }
 
-static void make_lanes(const char *name)
+static void lane_append(unsigned count)
 {
-    struct tide_log_options o = {.level = 5,
+    for (unsigned i = 0; i < count; i++) {
+        MUST(tide_log_append(client, 0, "lane", 4, TIDE_LOG_TRY, NULL) == 0);
+        tide_log_poll(the_log);
+    }
+}
+
+static void lane_close(void)
+{
+    MUST(tide_log_client_close(client) == 0);
+    MUST(tide_log_close(the_log) == 0 && tide_region_close(region) == 0);
+}
+
+/* The arguments behind `lanes'. */
+static void make_lanes(const char *name, char **more)
+{
+    bool plain = more[0] == NULL;
+    struct tide_log_options o = {.level = plain ? 5 : (unsigned)atoi(more[0]),
                                  .slots = 16,
                                  .payload = 4096,
                                  .clients = 2,
                                  .nodes = 2,
                                  .readers = 2,
+                                 .checksum = !plain,
                                  .sequencing = TIDE_LOG_STEPPED,
                                  .coherence = TIDE_LOG_NONCOHERENT};
     MUST(tide_region_open(&region, name, 0, NULL) == 0 && tide_log_remove(region) == 0);
     MUST(tide_log_create_on(&the_log, region, &o) == 0);
     MUST(tide_log_client_open(&client, the_log, NULL) == 0);
-    for (int i = 0; i < 2; i++)
-        MUST(tide_log_append(client, 0, "lane", 4, TIDE_LOG_TRY, NULL) == 0);
-    MUST(tide_log_client_close(client) == 0);
-    MUST(tide_log_close(the_log) == 0 && tide_region_close(region) == 0);
+    lane_append(plain ? 2 : (unsigned)atoi(more[1]));
+    if (!plain && more[2] != NULL && strcmp(more[2], "die") == 0) {
+        for (int i = 0; i < 3; i++)
+            MUST(tide_log_append(client, 0, "late", 4, TIDE_LOG_TRY, NULL) == 0);
+        MUST(tide_log_flush(client) == 0);
+        kill(getpid(), SIGKILL);
+        pause();
+    }
+    if (!plain && more[2] != NULL) {
+        make_file(more[2]);
+        wait_for(more[3]);
+    }
+    lane_close();
+}
+
+static void more_lanes(const char *name, unsigned count)
+{
+    struct tide_log_reader_options how = {TIDE_LOG_GATE, TIDE_LOG_EARLIEST, 0, 0};
+    tide_log_reader_t *reader;
+    struct tide_log_batch batch;
+    unsigned read = 0;
+    MUST(tide_region_open(&region, name, 0, NULL) == 0);
+    MUST(tide_log_open(&the_log, region) == 0);
+    MUST(tide_log_reader_open(&reader, the_log, &how) == 0);
+    MUST(tide_log_client_open(&client, the_log, NULL) == 0);
+    while (tide_log_read(reader, &batch, 1, TIDE_LOG_TRY) == 1)
+        read++;
+    MUST(tide_log_reader_close(reader) == 0);
+    lane_append(count);
+    lane_close();
+    printf("%u\n", read);
 }
 
 int main(int argc, char **argv)
@@ -254,7 +305,11 @@ int main(int argc, char **argv)
         return 0;
     }
     if (strcmp(what, "lanes") == 0) {
-        make_lanes(argv[1]);
+        make_lanes(argv[1], argv + 3);
+        return 0;
+    }
+    if (strcmp(what, "more") == 0 && argc == 4) {
+        more_lanes(argv[1], (unsigned)atoi(argv[3]));
         return 0;
     }
     if (strcmp(argv[1], "memfd") != 0)

@@ -147,6 +147,19 @@ START_TEST(what_waits_is_a_note)
 }
 END_TEST
 
+/* Places are told of before numbers are: who is killed between them left it so. */
+START_TEST(numbers_are_told_late)
+{
+    begin(4);
+    map.session[0].expected--;
+    ck_assert_str_eq(look(true), " session-number");
+    ck_assert_str_eq(look(false), "");
+    map.session[0].expected += 2;
+    ck_assert_str_eq(look(false), " session-number");
+    end();
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("laneaudit");
@@ -155,6 +168,7 @@ int main(void)
     tcase_add_test(tcase, each_damage_has_its_name);
     tcase_add_test(tcase, frames_and_readers_are_looked_at);
     tcase_add_test(tcase, what_waits_is_a_note);
+    tcase_add_test(tcase, numbers_are_told_late);
     suite_add_tcase(suite, tcase);
     return unit_run(suite);
 }

@@ -101,8 +101,7 @@ test_lanes()
     use lanes
     same 'a log in lanes is made' 0 "$STATUS"
     sum=$(sum <"$LOG")
-    for words in stat 'stat --json' dump tail repair 'repair --yes' 'repair --json' \
-        'trim --all' expel; do
+    for words in stat 'stat --json' dump tail 'trim --all' expel; do
         # shellcheck disable=SC2086 # words
         run log $words "$LOG"
         says "log $words: a log in lanes: 3" 3 err \

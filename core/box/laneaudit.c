@@ -248,9 +248,11 @@ static void laneaudit_session(struct laneaudit *self, uint32_t number)
     laneaudit_is(self, "session-state", "state", laneaudit_get(&line->state), TIDE_LAYOUT_ACTIVE,
                  TIDE_LAYOUT_FENCED);
     laneaudit_is(self, "session-state", "epoch", laneaudit_get(&line->epoch), 0, UINT32_MAX);
+    /* It is told of places behind them. */
     if (client->known)
         laneaudit_is(self, "session-number", "number that is expected next",
-                     laneaudit_get(&line->expected), client->next, client->next);
+                     laneaudit_get(&line->expected), self->audit->closed ? client->next : 0,
+                     client->next);
 }
 
 static void laneaudit_reader(struct laneaudit *self, uint32_t number)

@@ -15,6 +15,8 @@
 #include "box/logroom.h"
 #include "box/peek.h"
 
+#include <tidepool/region.h>
+
 enum { LOG_TEXT = 4200 };
 
 /* A subcommand of `log`: its name with "log " in front, as complaints begin. */
@@ -120,6 +122,29 @@ enum tide_owner_is log_look_member(const struct log_look *look, uint64_t whose);
 
 /* The log that was found is still the one that is there. */
 bool log_look_same(const struct log_look *look);
+
+/* --- repairs ---------------------------------------------------------------------------- */
+
+/* How a log was left: a word, or (long) a sentence's end. */
+const char *log_left(enum tide_logroom_need need, bool long_form);
+
+/* Opens the region for writing; `force`: processes of other machines are gone. EXIT_DONE, or
+ * EXIT_ERROR after a complaint. */
+int log_open_region(const char *command, const struct log_look *look, bool force,
+                    tide_region_t **region);
+
+/* Complains in the library's words: EXIT_ERROR. */
+int log_complain(const char *command, const char *source);
+
+/* The private copy of a region that a repair is tried on; NULL: no memory. */
+unsigned char *log_copy(const struct log_look *look);
+
+struct log_wish {
+    bool yes, json, force;
+};
+
+/* `repair` for a log in lanes that no process of this host has open: the exit code. */
+int log_repair_lanes(const struct log_look *look, const struct log_wish *wish);
 
 /* What positions are to people: at level 0 slot indexes begin one later. */
 uint64_t log_shown(const struct log_look *look, uint64_t position);

@@ -21,10 +21,6 @@ static const struct flag repair_flags[REPAIR_FLAGS] = {
     [REPAIR_HELP] = {"help", FLAG_PLAIN, false, 'h'},
 };
 
-struct repair_wish {
-    bool yes, json, force;
-};
-
 /* What a repair comes to. */
 struct repair {
     enum tide_logroom_need need;
@@ -62,7 +58,15 @@ void log_repair_help(void)
           "tide_log_open, and `tidepool log recover`, put in order as well. Damage is what only\n"
           "this command mends, for it may have to give batches up. A head or an area that is\n"
           "damaged cannot be mended. Copy the region first, if it is dear to you.\n"
-          "A log in lanes (TIDE_LOG_NONCOHERENT) is refused: see log check and log recover.\n"
+          "\n"
+          "Of a log in lanes (TIDE_LOG_NONCOHERENT) each change is told, the first thousand of\n"
+          "them with place or line; besides the above there are\n"
+          "  lines     words of lanes, sessions, readers and nodes that are put right\n"
+          "  slots     slots that are written anew from their entries, or are none\n"
+          "  wiped     entries of no place\n"
+          "Lost batches at its beginning are trimmed, so that others keep their places. After the\n"
+          "machine stopped it can be repaired with check sums. It is refused while a process has,\n"
+          "or has not left, one of its nodes but node 0 (--force: none has).\n"
           "\n"
           "Flags:\n"
           "  -y, --yes  do it\n"
@@ -103,22 +107,30 @@ void log_recover_help(void)
 
 /* --- a copy ------------------------------------------------------------------------------ */
 
-/* The region in memory of our own. */
-static bool repair_copy(const struct log_look *look, struct log_look *copy)
+unsigned char *log_copy(const struct log_look *look)
 {
-    struct tide_layout_fault fault;
-    *copy = *look;
     void *base = mmap(NULL, look->size, PROT_READ | PROT_WRITE, MAP_PRIVATE, look->fd, 0);
     if (base == MAP_FAILED) { /* a device */
         base = mmap(NULL, look->size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         if (base == MAP_FAILED)
-            return false;
+            return NULL;
         memcpy(base, look->base, look->size);
     }
+    return base;
+}
+
+/* The region in memory of our own. */
+static bool repair_copy(const struct log_look *look, struct log_look *copy)
+{
+    struct tide_layout_fault fault;
+    unsigned char *base = log_copy(look);
+    *copy = *look;
+    if (base == NULL)
+        return false;
     copy->base = base;
-    copy->region.extent.base = base;
-    copy->region.table.head = base;
-    copy->region.table.entry = (void *)((char *)base + TIDE_PLOT_AT);
+    copy->region.extent.base = (char *)base;
+    copy->region.table.head = (void *)base;
+    copy->region.table.entry = (void *)(base + TIDE_PLOT_AT);
     if (!tide_peek_open(&copy->peek, copy->base + look->room.at, look->room.size, &fault)) {
         munmap(base, look->size);
         return false;
@@ -192,7 +204,14 @@ static bool repair_is_due(const struct repair *self)
 
 /* --- words ------------------------------------------------------------------------------- */
 
-static const char *const repair_left[] = {"closed", "killed", "outage"};
+const char *log_left(enum tide_logroom_need need, bool long_form)
+{
+    static const char *const words[] = {"closed", "killed", "outage"};
+    static const char *const how[] = {"was closed",
+                                      "was left by a process that ended without closing it",
+                                      "was left by a machine that stopped"};
+    return (long_form ? how : words)[need];
+}
 
 struct repair_figure {
     const char *name, *words;
@@ -219,11 +238,8 @@ static void repair_figures(const struct repair *self, struct repair_figure out[R
 
 static void repair_text(const struct log_look *look, const struct repair *self, bool yes)
 {
-    static const char *const how[] = {"was closed",
-                                      "was left by a process that ended without closing it",
-                                      "was left by a machine that stopped"};
     struct repair_figure figure[REPAIR_FIGURES];
-    printf("%s: %s\n", look->source, how[self->need]);
+    printf("%s: %s\n", look->source, log_left(self->need, true));
     if (!repair_is_due(self)) {
         printf(self->errors == 0 ? "nothing to do\n" : "nothing that can be mended\n");
     } else {
@@ -245,7 +261,7 @@ static void repair_json(const struct log_look *look, const struct repair *self, 
     repair_figures(self, figure);
     json_begin(&json, "log repair");
     json_text(&json, "region", look->source);
-    json_text(&json, "left", repair_left[self->need]);
+    json_text(&json, "left", log_left(self->need, false));
     json_bool(&json, "due", repair_is_due(self));
     json_bool(&json, "done", yes && repair_is_due(self));
     for (int i = 0; i < REPAIR_FIGURES; i++)
@@ -257,7 +273,7 @@ static void repair_json(const struct log_look *look, const struct repair *self, 
 
 /* --- doing it ---------------------------------------------------------------------------- */
 
-static int repair_complain(const char *command, const char *source)
+int log_complain(const char *command, const char *source)
 {
     char words[256];
     tide_log_explain(words, sizeof words);
@@ -265,8 +281,8 @@ static int repair_complain(const char *command, const char *source)
     return EXIT_ERROR;
 }
 
-static int repair_open_region(const char *command, const struct log_look *look, bool force,
-                              tide_region_t **region)
+int log_open_region(const char *command, const struct log_look *look, bool force,
+                    tide_region_t **region)
 {
     struct tide_region_error error;
     if (tide_region_open(region, look->source, 0, &error) == 0) {
@@ -312,12 +328,12 @@ static int repair_do(const struct log_look *look, struct repair *self, bool forc
 {
     tide_region_t *region;
     tide_log_t *log;
-    int code = repair_open_region("log repair", look, force, &region);
+    int code = log_open_region("log repair", look, force, &region);
     if (code != EXIT_DONE)
         return code;
     code = repair_damage_of(region, look, self);
     if (code == EXIT_DONE && (tide_log_open(&log, region) != 0 || tide_log_close(log) != 0))
-        code = repair_complain("log repair", look->source);
+        code = log_complain("log repair", look->source);
     tide_region_close(region);
     return code;
 }
@@ -331,7 +347,7 @@ static int repair_tell(const struct log_look *look, const struct repair *self, b
     return self->left != 0 || (!yes && repair_is_due(self)) ? EXIT_ABSENT : EXIT_DONE;
 }
 
-static int repair_log(const struct log_look *look, const struct repair_wish *wish)
+static int repair_log(const struct log_look *look, const struct log_wish *wish)
 {
     struct repair self = {.fault = {NULL, 0, 0, 0}};
     struct log_look copy;
@@ -431,21 +447,21 @@ static int repair_check_owner(const struct log_look *look, const char *command, 
     return EXIT_ERROR;
 }
 
-static int recover_log(const struct log_look *look, const struct repair_wish *wish)
+static int recover_log(const struct log_look *look, const struct log_wish *wish)
 {
     struct recovered self = {.ms = 0};
     tide_region_t *region;
     tide_log_t *log;
     uint64_t repairs = atomic_load(&tide_logroom_of(&look->region)->repairs);
-    int code = repair_open_region("log recover", look, wish->force, &region);
+    int code = log_open_region("log recover", look, wish->force, &region);
     if (code != EXIT_DONE)
         return code;
     self.medium = tide_medium_of(region, "");
     double before = recover_now();
     if (tide_log_open(&log, region) != 0)
-        code = repair_complain("log recover", look->source);
+        code = log_complain("log recover", look->source);
     else if (tide_log_close(log) != 0)
-        code = repair_complain("log recover", look->source);
+        code = log_complain("log recover", look->source);
     self.ms = recover_now() - before;
     tide_region_close(region);
     if (code != EXIT_DONE)
@@ -460,7 +476,7 @@ static int recover_log(const struct log_look *look, const struct repair_wish *wi
 
 static bool repair_take(void *to, int flag, const char *value)
 {
-    struct repair_wish *wish = to;
+    struct log_wish *wish = to;
     (void)value;
     *(flag == REPAIR_YES ? &wish->yes : flag == REPAIR_JSON ? &wish->json : &wish->force) = true;
     return true;
@@ -475,7 +491,7 @@ static bool recover_take(void *to, int flag, const char *value)
 int log_repair(char **argv)
 {
     static struct log_look look;
-    struct repair_wish wish = {false, false, false};
+    struct log_wish wish = {false, false, false};
     struct flags flags = {"log repair", repair_flags, REPAIR_FLAGS, argv, NULL};
     const char *region;
     int code = log_read_flags(&flags, REPAIR_HELP, repair_take, &wish, &region);
@@ -485,11 +501,11 @@ int log_repair(char **argv)
         log_repair_help();
         return EXIT_DONE;
     }
-    code = log_look_open(&look, "log repair", region);
+    code = log_look_both(&look, "log repair", region);
     if (code == EXIT_DONE)
         code = repair_check_owner(&look, "log repair", wish.force);
     if (code == EXIT_DONE)
-        code = repair_log(&look, &wish);
+        code = (look.state == LOG_LANES ? log_repair_lanes : repair_log)(&look, &wish);
     log_look_close(&look);
     return code;
 }
@@ -497,7 +513,7 @@ int log_repair(char **argv)
 int log_recover(char **argv)
 {
     static struct log_look look;
-    struct repair_wish wish = {false, false, false};
+    struct log_wish wish = {false, false, false};
     struct flags flags = {"log recover", repair_flags + REPAIR_JSON, REPAIR_FLAGS - REPAIR_JSON,
                           argv, NULL};
     const char *region;
