@@ -108,6 +108,7 @@ START_TEST(each_damage_has_its_name)
     damaged(&slot->checksum, 1, 4, " slot-entry");
     damaged(&map.lane[number].released, 1000, 8, " lane-order");
     damaged(&map.lane[number].from_slot, 1000, 8, " lane-order");
+    damaged(&map.lane[number].done, 1000, 8, " lane-order");
     damaged(&map.lane[number].done_granule, 1000, 8, " lane-order");
     damaged(&map.session[0].state, 7, 8, " session-state");
     damaged(&map.session[0].expected, 1, 8, " session-number");

@@ -265,6 +265,8 @@ START_TEST(entries_of_no_place_are_wiped)
     begin((uint32_t)_i);
     tide_lanes_entry(&map, 20)->seq = 20;
     mended(ALL, TIDE_LANEMEND_WIPED, 1);
+    tide_lanes_entry(&map, 20)->seq = 3;
+    mended(ALL, TIDE_LANEMEND_WIPED, 1);
     memcpy((void *)tide_lanes_entry(&map, 20), (void *)entry_of(5),
            sizeof(struct tide_lanes_entry));
     tide_lanes_entry(&map, 20)->seq = 21;

@@ -33,6 +33,7 @@ START_TEST(it_may_end_in_the_middle)
         }
         tide_coh_hook = NULL;
         run();
+        ck_assert_uint_le(mend.count[TIDE_LANEMEND_CUT], 1);
         ck_assert_str_eq(values(), all);
         ck_assert_str_eq(look(), "");
     }

@@ -313,23 +313,29 @@ static void lanemend_drop(struct tide_lanemend *self, uint64_t place)
     tide_coh_wrote(map->coh, slot, sizeof *slot);
 }
 
-/* No entry says that it is of a place from `end` on, or of another position. */
+static void lanemend_clear(const struct tide_lanes *map, struct tide_lanes_entry *entry)
+{
+    tide_coh_set(map->coh, &entry->seq, 0);
+    tide_coh_wrote(map->coh, entry, sizeof *entry);
+}
+
+/* No entry says that it is of a place from `end` on, or of another position. From the last one
+ * down: what is left when it ends in the middle has no gap. */
 static void lanemend_wipe(struct tide_lanemend *self, uint64_t end)
 {
     const struct tide_lanes *map = self->map;
+    for (uint64_t place = self->end; place != end; place--)
+        if (tide_lanemend_get(&tide_lanes_entry(map, place - 1)->seq) == place)
+            lanemend_clear(map, tide_lanes_entry(map, place - 1));
     for (uint64_t i = 0; i < map->entries.size; i++) {
         struct tide_lanes_entry *entry = &map->index[i];
-        uint64_t seq = tide_lanemend_get(&entry->seq), place = seq - 1;
-        if (seq == 0)
+        uint64_t place = tide_lanemend_get(&entry->seq) - 1;
+        if (place == UINT64_MAX ||
+            (tide_logmap_at(&map->entries, place) == i && tide_lanemend_is_sane(map, place) &&
+             (int64_t)(place - end) < 0))
             continue;
-        bool stray = tide_logmap_at(&map->entries, place) != i ||
-                     !tide_lanemend_is_sane(map, place) || (int64_t)(place - self->end) >= 0;
-        if (!stray && (int64_t)(place - end) < 0)
-            continue;
-        if (stray)
-            lanemend_say_place(self, TIDE_LANEMEND_WIPED, i, place, 0);
-        tide_coh_set(map->coh, &entry->seq, 0);
-        tide_coh_wrote(map->coh, entry, sizeof *entry);
+        lanemend_say_place(self, TIDE_LANEMEND_WIPED, i, place, 0);
+        lanemend_clear(map, entry);
     }
 }
 

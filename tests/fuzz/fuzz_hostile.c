@@ -497,6 +497,8 @@ static void run(struct made *it, int state, unsigned flags)
     bool again = (flags & 12) == 12;
     poison(it, base, true);
     uint64_t errors = state == 0 && !it->lanes ? audit_region(it, base) : 0;
+    if (it->lanes)
+        lanes_mend(it, base);
     if (again && tide_region_open(&region, it->path, 0, &why) != 0) {
         counts[it - all][state][(flags & 3) | 4 | (flags >> 3 & 8)][0]++;
         if (changed == 0)

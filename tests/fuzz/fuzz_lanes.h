@@ -10,6 +10,8 @@
 #define TIDE_FUZZ_LANES_H
 
 #include "box/crc.h"
+#include "box/laneaudit.h"
+#include "box/lanemend.h"
 #include "box/logapi_lanes.h"
 
 #include "fuzz_guard.h"
@@ -95,6 +97,48 @@ static void lanes_hosts(const struct made *it, unsigned char *base)
         tide_laneseq_step(&seq, 8);
     tide_lanecrew_resign(&crew);
     tide_laneseq_close(&seq);
+}
+
+/* --- a repair ---------------------------------------------------------------------------------- */
+
+static void lanes_no_change(void *who, const struct tide_lanemend_change *change)
+{
+    (void)who;
+    if (change->kind >= TIDE_LANEMEND_KINDS)
+        fuzz_fail("a change of no kind");
+}
+
+static void lanes_no_finding(void *who, const struct tide_audit_finding *finding)
+{
+    if (!finding->note)
+        *(const struct tide_audit_finding **)who = finding;
+    if (!finding->note)
+        FUZZ_TELL("%s: %s", finding->word, finding->what);
+}
+
+/* Of a copy: whatever stands there, it is in order afterwards, and nothing else is touched. */
+static void lanes_mend(const struct made *it, const unsigned char *base)
+{
+    static unsigned char *copy;
+    static size_t size;
+    const struct tide_audit_finding *found = NULL;
+    struct tide_layout_fault fault;
+    struct tide_lanes map;
+    struct tide_audit audit = {.tell = lanes_no_finding, .who = &found, .closed = true};
+    if (size != it->log_size) {
+        free(copy);
+        must((copy = aligned_alloc(4096, it->log_size)) != NULL, "no memory");
+        size = it->log_size;
+    }
+    memcpy(copy, base + it->log_at, it->log_size);
+    if (!tide_lanes_open(&map, TIDE_COH_COHERENT, copy, it->log_size, &fault))
+        return;
+    struct tide_lanemend mend = {.map = &map, .tell = lanes_no_change};
+    must(tide_lanemend_run(&mend) == 0, "no memory");
+    must(tide_laneaudit_run(&audit, &map), "no memory");
+    if (audit.errors != 0)
+        fuzz_fail("a repair leaves %llu errors (%s)", (unsigned long long)audit.errors,
+                  found->word);
 }
 
 /* --- another process -------------------------------------------------------------------------- */

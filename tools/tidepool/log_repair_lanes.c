@@ -252,6 +252,7 @@ static int lanes_mend(tide_region_t *region, const struct log_look *look, struct
     struct tide_logroom_place place;
     struct tide_lanes map;
     uint32_t pid;
+    bool leads;
     if (tide_logroom_take(region, &pid) != 0) {
         complain("log repair", "%s: the log is open in process %u", look->source, pid);
         return EXIT_ERROR;
@@ -261,6 +262,8 @@ static int lanes_mend(tide_region_t *region, const struct log_look *look, struct
         !tide_lanes_open(&map, TIDE_COH_NONCOHERENT,
                          (unsigned char *)region->extent.base + place.at, place.size, &fault))
         error = -EPROTO;
+    if (error == 0 && !self->mend.alone && tide_lanemend_held(&map, &leads) != UINT32_MAX)
+        error = -EBUSY;
     if (error == 0) {
         tide_logroom_begin(region, true);
         self->mend.map = &map;
