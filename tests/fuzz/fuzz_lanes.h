@@ -99,7 +99,7 @@ static void lanes_hosts(const struct made *it, unsigned char *base)
     tide_laneseq_close(&seq);
 }
 
-/* --- a repair ---------------------------------------------------------------------------------- */
+/* --- a repair ------------------------------------------------------------------------------- */
 
 static void lanes_no_change(void *who, const struct tide_lanemend_change *change)
 {
