@@ -41,6 +41,7 @@ struct run_client {
     uint64_t random;
     uint64_t sent;     /* the last one */
     uint32_t epoch;    /* of its session */
+    bool fenced;       /* it was fenced before it was seen to be granted */
     uint32_t opens;    /* how often it may still open it anew without need */
     uint64_t shown[4]; /* slots below are visible, of each broker */
     struct run_out {   /* sent and not acknowledged: a queue for each broker */
@@ -119,7 +120,7 @@ static inline void run_flush(struct run_client *self)
 }
 
 /* The epoch behind the one that it had was granted: no fence came between, and what was visible has
- * its place. */
+ * its place. (A fence before the grant was seen: the epoch that it had was nobody's.) */
 static inline void run_keep(struct run_client *self)
 {
     for (size_t i = 0; i < 4; i++)
@@ -142,9 +143,11 @@ static inline bool run_join(struct run_client *self)
             return false;
         sim_wait();
     }
-    if (self->lane.epoch == self->epoch + 1)
+    if (self->lane.epoch == self->epoch + 1 && !self->fenced)
         run_keep(self);
     self->epoch = self->lane.epoch;
+    self->fenced = atomic_load_explicit(&map->session[self->id].state, memory_order_relaxed) !=
+                   TIDE_LAYOUT_ACTIVE;
     memset(self->out, 0, sizeof self->out);
     run_show(self);
     if (map->level != 4)

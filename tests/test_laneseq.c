@@ -329,6 +329,64 @@ START_TEST(it_writes_nothing_when_its_time_is_up)
 }
 END_TEST
 
+static uint64_t points, fenced; /* accesses of the sequencer; the epoch of a fence, if any */
+
+/* Its host stops here: a line may have left its caches at any time, so that the memory is as the
+ * accesses before left it. */
+static void follow(void)
+{
+    struct tide_lanes copy;
+    struct tide_laneseq next;
+    struct tide_layout_fault fault;
+    void (*hook)(void) = tide_coh_hook;
+    void *base = aligned_alloc(4096, map.size);
+    tide_coh_hook = NULL;
+    memcpy(base, map.base, map.size);
+    ck_assert(tide_lanes_open(&copy, TIDE_COH_NONCOHERENT, base, map.size, &fault));
+    ck_assert_int_eq(tide_laneseq_open(&next, &copy), 0);
+    ck_assert_uint_ge(next.place, map.head->committed);
+    ck_assert_uint_eq(next.base, 3 * next.place); /* of three messages each */
+    ck_assert_uint_le(next.trimmed_place, next.place);
+    ck_assert(fenced == 0 || next.session[0].epoch != fenced ||
+              next.session[0].state == TIDE_LAYOUT_FENCED);
+    tide_laneseq_close(&next);
+    free(base);
+    points++;
+    tide_coh_hook = hook;
+}
+
+START_TEST(a_successor_goes_on_wherever_it_stops)
+{
+    begin((struct tide_layout_wish){.level = 5});
+    struct tide_lane_result result;
+    for (int i = 0; i < 24; i++) {
+        struct tide_lane *self = &lane[i % 2];
+        while (!tide_lane_claim(self, 0, 8))
+            run_dry();
+        memset(self->claim.payload, 0, 8);
+        tide_lane_commit(self, 3, 8, &result);
+        tide_lane_flush(self);
+        tide_coh_hook = follow;
+        tide_laneseq_step(&seq, 2);
+        if (i % 4 == 3)
+            tide_laneseq_trim(&seq, seq.place);
+        tide_coh_hook = NULL;
+    }
+    ck_assert_uint_eq(seq.trimmed_place, 24);
+    tide_laneseq_fence(&seq, 0);
+    fenced = seq.session[0].epoch;
+    tide_lane_ask(&lane[0], &map, 0);
+    tide_coh_hook = follow;
+    seq.request_turn = 0;
+    tide_laneseq_step(&seq, 1);
+    tide_coh_hook = NULL;
+    ck_assert_int_eq(tide_lane_granted(&lane[0]), 0);
+    ck_assert_uint_eq(map.session[0].epoch, fenced + 1);
+    ck_assert_uint_gt(points, 500);
+    end();
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("laneseq");
@@ -345,6 +403,7 @@ int main(void)
     tcase_add_test(tcase, what_was_asked_to_be_kept_is);
     tcase_add_test(tcase, a_successor_goes_on);
     tcase_add_test(tcase, a_successor_stops_at_a_gap);
+    tcase_add_test(tcase, a_successor_goes_on_wherever_it_stops);
     tcase_add_test(tcase, it_writes_nothing_when_its_time_is_up);
     suite_add_tcase(suite, tcase);
     return unit_run(suite);

@@ -3,18 +3,19 @@
 
 #include "box/vmem.h"
 
-enum { LANESEQ_ROW = 8, LANESEQ_TRIM = 256 };
+enum { LANESEQ_ROW = 8, LANESEQ_TRIM = 256, LANESEQ_AHEAD = 16 };
 
 /* --- answers ---------------------------------------------------------------------------- */
 
-/* The sequencer's line of a session, as a whole, `granted` last. */
+/* The sequencer's line of a session, as a whole, `granted` last. The epoch before the state: the
+ * line may go between them, and an epoch that was fenced is never active. */
 static void laneseq_tell_session(struct tide_laneseq *self, uint32_t client)
 {
     const struct tide_lanes *map = self->map;
     struct tide_lanes_session *line = &map->session[client];
     struct tide_laneseq_session *session = &self->session[client];
-    tide_coh_set(map->coh, &line->state, session->state);
     tide_coh_set(map->coh, &line->epoch, session->epoch);
+    tide_coh_set(map->coh, &line->state, session->state);
     tide_coh_set(map->coh, &line->expected, session->expected);
     tide_coh_set(map->coh, &line->late, session->late);
     tide_coh_set(map->coh, &line->granted, session->request);
@@ -375,8 +376,9 @@ static void laneseq_release(struct tide_laneseq *self)
            (!spare || self->trimmed_place < self->asked || laneseq_has_pressure(self)))
         laneseq_free(self, self->trimmed_place++);
     if (self->trimmed_place != begin) {
-        tide_coh_set(map->coh, &map->head->trimmed_place, self->trimmed_place);
+        /* The place last: a line may go between them, and entries below it are no more. */
         tide_coh_set(map->coh, &map->head->trimmed_base, self->trimmed_base);
+        tide_coh_set(map->coh, &map->head->trimmed_place, self->trimmed_place);
         tide_coh_wrote(map->coh, &map->head->trimmed_place, TIDE_LINE);
         tide_coh_drain(map->coh);
     }
@@ -477,6 +479,8 @@ static void laneseq_replay(struct tide_laneseq *self)
         session->expected = tide_max(session->expected, entry->number + 1);
         self->base = entry->base + entry->count;
         entry = tide_lanes_entry(map, ++self->place);
+        /* Nobody writes entries now, and all of them were fetched anew. */
+        __builtin_prefetch(tide_lanes_entry(map, self->place + LANESEQ_AHEAD));
     }
 }
 
@@ -508,7 +512,10 @@ int tide_laneseq_open(struct tide_laneseq *self, const struct tide_lanes *map)
     self->lane = (void *)memory;
     self->session = (void *)(memory + lanes);
     self->reader = (void *)(memory + lanes + clients);
-    tide_coh_fresh(map->coh, map->base, (size_t)((unsigned char *)map->slot - map->base));
+    size_t lines = (size_t)((unsigned char *)map->slot - map->base);
+    size_t before = (uintptr_t)map->base % tide_vmem_page_size();
+    tide_vmem_advise(map->base - before, before + lines, TIDE_VMEM_FETCH);
+    tide_coh_fresh(map->coh, map->base, lines);
     self->epoch = laneseq_get(self, &map->head->epoch) + 1;
     self->trimmed_place = self->place = laneseq_get(self, &map->head->trimmed_place);
     self->trimmed_base = self->base = laneseq_get(self, &map->head->trimmed_base);
