@@ -112,14 +112,16 @@ static void mend_set_retired(const struct mend *self, uint32_t broker, uint64_t 
 }
 
 /* The first slot from `slot` on that is not in a row of 64 that are all live, and (judging) not
- * retired. */
+ * retired, or beyond the ring's end. */
 static uint64_t mend_past(const struct mend *self, uint32_t broker, uint64_t slot, uint64_t end,
                           bool judging)
 {
     const struct tide_logmap *map = self->map;
     while (end - slot >= 64) {
         uint64_t position = mend_slot_at(self, broker, slot);
-        if (position % 64 != 0 || self->live[broker * self->words + position / 64] != UINT64_MAX ||
+        uint64_t live = self->live[broker * self->words + position / 64];
+        if (position % 64 != 0 ||
+            (live != UINT64_MAX && !(judging && slot >= self->ring[broker].to)) ||
             (judging && mend_get(tide_logmap_retired(map, broker, position)) != 0))
             break;
         slot += 64;
@@ -134,52 +136,81 @@ static struct tide_layout_entry *mend_entry(const struct mend *self, uint64_t pl
     return &self->map->index[mend_at(&self->map->entries, place, self->first, self->first_at)];
 }
 
-/* Asks for what comes next: entries, since the processor does not look ahead beyond a page, and
- * their pages many at a time, since each fault costs more than what is on its pages. */
-static void mend_ask(const struct mend *self, uint64_t place)
+/* The entry of the next place. */
+TIDE_INLINE struct tide_layout_entry *mend_behind(const struct mend *self,
+                                                  struct tide_layout_entry *entry)
 {
     const struct tide_logmap *map = self->map;
-    struct tide_layout_entry *entry = mend_entry(self, place);
+    return entry == &map->index[map->entries.size - 1] ? map->index : entry + 1;
+}
+
+/* Asks for what comes next: entries, since the processor does not look ahead beyond a page, and
+ * their pages many at a time, since each fault costs more than what is on its pages. */
+TIDE_INLINE void mend_ask(const struct mend *self, const struct tide_layout_entry *entry,
+                          bool first)
+{
+    const struct tide_logmap *map = self->map;
     uint64_t position = (uint64_t)(entry - map->index);
-    __builtin_prefetch(mend_entry(self, place + MEND_AHEAD));
-    if (TIDE_LIKELY(position % MEND_PART != 0 && place != self->first))
+    __builtin_prefetch(&entry[position + MEND_AHEAD < map->entries.size ? MEND_AHEAD : 0]);
+    if (TIDE_LIKELY(position % MEND_PART != 0 && !first))
         return;
     uint64_t count = tide_min(map->entries.size - position, MEND_PART - position % MEND_PART);
     size_t before = (uintptr_t)entry % tide_vmem_page_size();
-    tide_vmem_advise((char *)entry - before, before + count * sizeof *entry, TIDE_VMEM_FETCH);
+    tide_vmem_advise((char *)(uintptr_t)entry - before, before + count * sizeof *entry,
+                     TIDE_VMEM_FETCH);
 }
 
-/* A copy of the entry at this place, if it is valid, and its slot is one that is not released and
- * has no other place. Whoever fills an entry has published its slot before, and that is released
- * after the place was trimmed: so the slot need not be looked at, which takes twice as long. */
-static bool mend_see(const struct mend *self, uint64_t place, struct tide_layout_entry *out)
+/* What an entry says, each word read once, and where the bit of its slot is. */
+struct mend_seen {
+    uint64_t slot, base, number;
+    uint32_t count, client, broker;
+    uint64_t *word;
+    uint64_t bit;
+};
+
+/* What stands in the entry of this place, if it is valid, and its slot is one that is not
+ * released and has no other place. Whoever fills an entry has published its slot before, and that
+ * is released after the place was trimmed: so the slot need not be looked at, which takes twice
+ * as long. Inlined where it is used: most of a repair of small batches is this. */
+TIDE_INLINE bool mend_see(const struct mend *self, const struct tide_layout_entry *entry,
+                          uint64_t place, struct mend_seen *out)
 {
-    const struct tide_layout_entry *entry = mend_entry(self, place);
-    mend_ask(self, place);
+    const struct tide_logmap *map = self->map;
+    mend_ask(self, entry, place == self->first);
     if (mend_get(&entry->seq) != place + 1)
         return false;
-    tide_layout_words(out, entry, sizeof *out);
-    if (out->broker >= self->map->brokers)
+    out->broker = TIDE_RELAXED_GET(&entry->broker);
+    if (out->broker >= map->brokers)
         return false;
     const struct mend_ring *ring = &self->ring[out->broker];
-    return out->slot - ring->from < ring->to - ring->from &&
-           !mend_is_live(self, out->broker, out->slot);
+    out->slot = TIDE_RELAXED_GET(&entry->slot);
+    uint64_t above = out->slot - ring->from, left = map->slots.size - ring->at;
+    if (above >= ring->to - ring->from)
+        return false;
+    uint64_t position = above < left ? ring->at + above : above - left;
+    out->word = &self->live[out->broker * self->words + position / 64];
+    out->bit = UINT64_C(1) << position % 64;
+    out->base = TIDE_RELAXED_GET(&entry->base);
+    out->number = TIDE_RELAXED_GET(&entry->number);
+    out->count = TIDE_RELAXED_GET(&entry->count);
+    out->client = TIDE_RELAXED_GET(&entry->client);
+    return (*out->word & out->bit) == 0;
 }
 
 /* A batch has its place for good: its client's session is behind it. */
-static void mend_keep(struct mend *self, const struct tide_layout_entry *entry)
+TIDE_INLINE void mend_keep(struct mend *self, const struct mend_seen *seen)
 {
     const struct tide_logmap *map = self->map;
-    struct mend_ring *ring = &self->ring[entry->broker];
-    mend_mark(self, self->live, entry->broker, entry->slot);
-    ring->live = tide_max(ring->live, entry->slot + 1);
+    struct mend_ring *ring = &self->ring[seen->broker];
+    *seen->word |= seen->bit;
+    ring->live = tide_max(ring->live, seen->slot + 1);
     self->end.place++;
-    self->end.base += entry->count;
-    if (map->level != 4 || entry->client >= map->sessions)
+    self->end.base += seen->count;
+    if (map->level != 4 || seen->client >= map->sessions)
         return;
-    _Atomic uint64_t *expected = &map->session[entry->client].expected;
-    if (mend_get(expected) <= entry->number)
-        mend_set(expected, entry->number + 1);
+    _Atomic uint64_t *expected = &map->session[seen->client].expected;
+    if (mend_get(expected) <= seen->number)
+        mend_set(expected, seen->number + 1);
 }
 
 /* Goes through the committed prefix. A slot that stands there twice comes from a repair that
@@ -188,18 +219,21 @@ static int mend_prefix(struct mend *self)
 {
     const struct tide_logmap *map = self->map;
     uint64_t first = mend_get(&map->head->trimmed_place), known = mend_get(&map->head->committed);
-    struct tide_layout_entry entry;
+    struct mend_seen seen;
     self->first = first;
     self->first_at = tide_logmap_at(&map->entries, first);
     self->end = (struct tide_order_place){first, mend_get(&map->head->trimmed_base)};
     if (tide_order_see(map, first) != NULL)
         self->end.base = mend_entry(self, first)->base;
     mend_set(&map->head->trimmed_base, self->end.base);
-    while (self->end.place - first < map->entries.size && mend_see(self, self->end.place, &entry)) {
-        if (!mend_is(self, "number of the first message of a batch", entry.base, self->end.base,
+    struct tide_layout_entry *entry = mend_entry(self, first);
+    while (self->end.place - first < map->entries.size &&
+           mend_see(self, entry, self->end.place, &seen)) {
+        if (!mend_is(self, "number of the first message of a batch", seen.base, self->end.base,
                      self->end.base))
             return -EUCLEAN;
-        mend_keep(self, &entry);
+        mend_keep(self, &seen);
+        entry = mend_behind(self, entry);
     }
     self->report->kept = self->end.place - first;
     if (!mend_is(self, "batches known to be committed", known, first, self->end.place))
@@ -210,15 +244,18 @@ static int mend_prefix(struct mend *self)
 /* Gives the slot the next place. The entry there may be one that was valid. */
 static void mend_place(struct mend *self, uint32_t broker, const struct tide_layout_slot *slot)
 {
-    const struct tide_layout_entry entry = {.slot = slot->index,
-                                            .number = slot->number,
-                                            .count = slot->count,
-                                            .client = slot->client,
-                                            .broker = (uint8_t)broker};
+    uint64_t position = mend_slot_at(self, broker, slot->index);
+    const struct mend_seen seen = {.slot = slot->index,
+                                   .number = slot->number,
+                                   .count = slot->count,
+                                   .client = slot->client,
+                                   .broker = broker,
+                                   .word = &self->live[broker * self->words + position / 64],
+                                   .bit = UINT64_C(1) << position % 64};
     mend_set(&mend_entry(self, self->end.place)->seq, 0);
     tide_order_fill(self->map, self->end, broker, slot);
     TIDE_CRASH_POINT(mend_moving);
-    mend_keep(self, &entry);
+    mend_keep(self, &seen);
 }
 
 /* Places behind the hole, in their order; afterwards no entry is valid that is beyond the end. */
@@ -226,16 +263,17 @@ static void mend_move(struct mend *self)
 {
     const struct tide_logmap *map = self->map;
     uint64_t top = self->first + map->entries.size, last = self->end.place;
-    struct tide_layout_entry entry;
+    struct mend_seen seen;
     struct tide_layout_slot slot;
-    for (uint64_t place = self->end.place; place < top; place++) {
-        if (mend_get(&mend_entry(self, place)->seq) > self->end.place)
+    struct tide_layout_entry *entry = mend_entry(self, self->end.place);
+    for (uint64_t place = self->end.place; place < top; place++, entry = mend_behind(self, entry)) {
+        if (mend_get(&entry->seq) > self->end.place)
             last = place + 1;
-        if (!mend_see(self, place, &entry) ||
-            !tide_ring_copy(map, entry.broker, entry.slot, &slot) || slot.index != entry.slot ||
+        if (!mend_see(self, entry, place, &seen) ||
+            !tide_ring_copy(map, seen.broker, seen.slot, &slot) || slot.index != seen.slot ||
             (slot.flags & TIDE_LAYOUT_PAD) != 0)
             continue;
-        mend_place(self, entry.broker, &slot);
+        mend_place(self, seen.broker, &slot);
         self->report->moved++;
     }
     /* Those of the prefix, and behind the last one, are as they must be. */
@@ -466,21 +504,6 @@ static void mend_order(struct mend *self, uint32_t number)
     }
 }
 
-/* A session whose batch got its place, which was trimmed at once, and that was not told yet. */
-static void mend_session(struct mend *self, uint32_t client)
-{
-    const struct tide_logmap *map = self->map;
-    struct tide_layout_session *session = &map->session[client];
-    uint64_t expected = mend_get(&session->expected), mark = mend_get(&session->placing_at);
-    uint32_t broker = (uint32_t)(mark >> 48);
-    if (mend_get(&session->placing) != expected + 1 || broker >= map->brokers)
-        return;
-    uint64_t released = mend_get(&map->broker[broker].released_slot);
-    int64_t above = tide_layout_above(mark, released);
-    if (above < 0 || mend_is_retired(self, broker, released + (uint64_t)above))
-        mend_set(&session->expected, expected + 1);
-}
-
 /* --- all of it -------------------------------------------------------------------------- */
 
 static int mend_ordered(struct mend *self)
@@ -501,8 +524,7 @@ static int mend_ordered(struct mend *self)
     for (uint32_t i = 0; i < map->brokers; i++)
         mend_judge(self, i);
     TIDE_CRASH_POINT(mend_judged);
-    for (uint32_t i = 0; i < map->sessions; i++)
-        mend_session(self, i);
+    tide_mend_sessions(map);
     TIDE_CRASH_POINT(mend_sessions);
     for (uint32_t i = 0; i < map->brokers; i++)
         mend_order(self, i);

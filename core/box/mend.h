@@ -78,6 +78,10 @@ struct tide_mend_crew {
 /* Parts of a repair. First: locks, sleepers and early batches, unless their members are alive. */
 void tide_mend_words(const struct tide_logmap *map, uint32_t alive);
 
+/* Sessions that were not told of their last batch, whose slot is judged: done with, or below
+ * what is released. */
+void tide_mend_sessions(const struct tide_logmap *map);
+
 /* Last, for a repair that ends before begins with them: the handles of those that do not go on.
  * With `fences`, what waits for a batch that one of them may have been about to append waits no
  * longer. */

@@ -68,6 +68,28 @@ void tide_mend_producers(const struct tide_logmap *map, const struct tide_mend_c
     }
 }
 
+/* A session whose batch got its place, which was trimmed at once, and that was not told yet. */
+static void users_session(const struct tide_logmap *map, uint32_t client)
+{
+    struct tide_layout_session *session = &map->session[client];
+    uint64_t expected = users_get(&session->expected), mark = users_get(&session->placing_at);
+    uint32_t broker = (uint32_t)(mark >> 48);
+    if (users_get(&session->placing) != expected + 1 || broker >= map->brokers)
+        return;
+    uint64_t released = users_get(&map->broker[broker].released_slot);
+    int64_t above = tide_layout_above(mark, released);
+    uint64_t position = tide_logmap_at(&map->slots, released + (uint64_t)above);
+    if (above < 0 ||
+        (users_get(tide_logmap_retired(map, broker, position)) >> position % 64 & 1) != 0)
+        users_set(&session->expected, expected + 1);
+}
+
+void tide_mend_sessions(const struct tide_logmap *map)
+{
+    for (uint32_t i = 0; i < map->sessions; i++)
+        users_session(map, i);
+}
+
 void tide_mend_readers(const struct tide_logmap *map, const struct tide_mend_crew *crew)
 {
     for (uint32_t i = 0; i < map->readers; i++) {
