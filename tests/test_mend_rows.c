@@ -160,6 +160,30 @@ START_TEST(a_place_behind_a_hole_without_a_slot)
 }
 END_TEST
 
+/* Of slots that nobody has no bit is left, wherever the ring's last word of 64 bits ends. */
+START_TEST(no_free_slot_is_done_with)
+{
+    log_make(&map, (struct tide_layout_wish){.level = 5,
+                                             .brokers = 1,
+                                             .slots = 64 + 4 * (uint64_t)_i,
+                                             .payload = UINT64_C(128) * 64,
+                                             .first = FIRST});
+    struct tide_broker client = log_producer(&map, 0);
+    for (uint64_t i = 0; i < 45; i++)
+        ck_assert(log_append(&client, 0, 1, 8, NULL));
+    trim(FIRST + 38);
+    uint64_t from = map.broker[0].released_slot;
+    for (uint64_t slot = from + 7; slot < from + map.slots.size; slot++) {
+        *retired(slot) |= bit_of(slot);
+        ck_assert_int_eq(tide_mend(&map, &report, &fault), 0);
+        ck_assert_uint_eq(report.kept, 7);
+        ck_assert_msg((*retired(slot) & bit_of(slot)) == 0, "slot %llu behind the first",
+                      (unsigned long long)(slot - from));
+    }
+    log_drop(&map);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("mend_rows");
@@ -172,6 +196,7 @@ int main(void)
     tcase_add_loop_test(tcase, a_slot_of_another_lap, 1, 2);
     tcase_add_test(tcase, a_place_without_a_slot);
     tcase_add_test(tcase, a_place_behind_a_hole_without_a_slot);
+    tcase_add_loop_test(tcase, no_free_slot_is_done_with, 0, 17);
     suite_add_tcase(suite, tcase);
     return unit_run(suite);
 }

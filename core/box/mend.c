@@ -120,7 +120,7 @@ static uint64_t mend_past(const struct mend *self, uint32_t broker, uint64_t slo
     while (end - slot >= 64) {
         uint64_t position = mend_slot_at(self, broker, slot);
         uint64_t live = self->live[broker * self->words + position / 64];
-        if (position % 64 != 0 ||
+        if (position % 64 != 0 || map->slots.size - position < 64 ||
             (live != UINT64_MAX && !(judging && slot >= self->ring[broker].to)) ||
             (judging && mend_get(tide_logmap_retired(map, broker, position)) != 0))
             break;
