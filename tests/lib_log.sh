@@ -118,3 +118,37 @@ batches()
 {
     sed -n 's/^batch \([0-9]*\),.*/\1/p' "$TMP/out" | tr '\n' ' ' | sed 's/ $//'
 }
+
+# ---- repairs ------------------------------------------------------------------------------------
+
+# shellcheck disable=SC2034 # for the scripts that read this one
+STATE=$((4096 + 256)) # of the area for a log: 0 closed, 1 open
+# shellcheck disable=SC2034
+BOOT=$((4096 + 280))
+
+# told COUNT WORD: the last output has that figure.
+told()
+{
+    check "... $2: $1" "$(sed -n "s/^  $2 *\([0-9]*\) .*/\1/p" "$TMP/out")" = "$1"
+}
+
+# mended TITLE KEPT FIGURE...: what a dry run says (it is in $TMP/dry), that it changes nothing, and
+# that doing it says the same. A figure is "COUNT WORD".
+mended()
+{
+    local title=$1 kept=$2 figure
+    shift 2
+    cp "$LOG" "$TMP/before"
+    run log repair "$LOG"
+    says "$title: would be done" 1 out '^would be done .--yes does it.:$'
+    told "$kept" kept
+    for figure; do
+        # shellcheck disable=SC2086 # two words
+        told $figure
+    done
+    check "... and nothing was" -z "$(cmp "$LOG" "$TMP/before" 2>&1)"
+    cp "$TMP/out" "$TMP/dry"
+    run log repair --yes "$LOG"
+    says "$title: done" 0 out '^done:$'
+    same '... all that was said' "$(grep '^  ' "$TMP/dry")" "$(grep '^  ' "$TMP/out")"
+}

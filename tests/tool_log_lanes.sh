@@ -5,9 +5,6 @@
 set -u
 . "$(dirname "$0")/lib_log.sh"
 
-STATE=$((4096 + 256)) # of the area for a log: 0 closed, 1 open
-BOOT=$((4096 + 280))
-
 # lanes LEVEL COUNT ARGUMENT...: a log in lanes of so many batches in $LOG.
 lanes()
 {
@@ -24,35 +21,17 @@ at()
     echo $((AT + $(word $((AT + ${offset[$1]})))))
 }
 
-# told COUNT WORD: the last output has that figure.
-told()
-{
-    check "... $2: $1" "$(sed -n "s/^  $2 *\([0-9]*\) .*/\1/p" "$TMP/out")" = "$1"
-}
-
 # repaired NAME KEPT COUNT CHANGE FIGURE...: what a dry run says, among it this change; that it
 # writes nothing, and what comes of doing it: COUNT batches can be read. A figure is "COUNT WORD".
 repaired()
 {
-    local title=$1 kept=$2 count=$3 change=$4 figure
+    local title=$1 kept=$2 count=$3 change=$4
     shift 4
-    cp "$LOG" "$TMP/before"
     run log check "$LOG"
     check "$title: check finds it" "$STATUS" -eq 1
-    run log repair "$LOG"
-    says "$title: would be done" 1 out '^would be done .--yes does it.:$'
-    told "$kept" kept
-    for figure; do
-        # shellcheck disable=SC2086 # two words
-        told $figure
-    done
-    check "... tells what" "$(grep -cE "^    $change$" "$TMP/out")" -eq 1
-    check "... all of it" "$(grep -E '^errors: [1-9][0-9]*, afterwards 0$' "$TMP/out")"
-    check '... and nothing was' -z "$(cmp "$LOG" "$TMP/before" 2>&1)"
-    cp "$TMP/out" "$TMP/dry"
-    run log repair --yes "$LOG"
-    says "$title: done" 0 out '^done:$'
-    same '... all that was said' "$(grep '^  ' "$TMP/dry")" "$(grep '^  ' "$TMP/out")"
+    mended "$title" "$kept" "$@"
+    check "... tells what" "$(grep -cE "^    $change$" "$TMP/dry")" -eq 1
+    check "... all of it" "$(grep -E '^errors: [1-9][0-9]*, afterwards 0$' "$TMP/dry")"
     run log check "$LOG"
     says "$title: nothing is wrong afterwards" 0 out ": 0 errors, 0 notes; $count batches"
     run log repair "$LOG"

@@ -5,34 +5,13 @@
 set -u
 . "$(dirname "$0")/lib_log.sh"
 
-STATE=$((4096 + 256)) # of the area for a log: 0 closed, 1 open
-BOOT=$((4096 + 280))
-
-# told COUNT WORD: the last output has that figure.
-told()
-{
-    check "... $2: $1" "$(sed -n "s/^  $2 *\([0-9]*\) .*/\1/p" "$TMP/out")" = "$1"
-}
-
 # repaired NAME KEPT POSITIONS FIGURE...: what a dry run says, that it changes nothing, and what
 # comes of doing it. A figure is "COUNT WORD".
 repaired()
 {
-    local title=$1 kept=$2 positions=$3 figure
+    local title=$1 kept=$2 positions=$3
     shift 3
-    cp "$LOG" "$TMP/before"
-    run log repair "$LOG"
-    says "$title: would be done" 1 out '^would be done .--yes does it.:$'
-    told "$kept" kept
-    for figure; do
-        # shellcheck disable=SC2086 # two words
-        told $figure
-    done
-    check "... and nothing was" -z "$(cmp "$LOG" "$TMP/before" 2>&1)"
-    cp "$TMP/out" "$TMP/dry"
-    run log repair --yes "$LOG"
-    says "$title: done" 0 out '^done:$'
-    same '... all that was said' "$(grep '^  ' "$TMP/dry")" "$(grep '^  ' "$TMP/out")"
+    mended "$title" "$kept" "$@"
     run log check "$LOG"
     says "$title: nothing is wrong afterwards" 0 out ': 0 errors, '
     run log dump "$LOG"
