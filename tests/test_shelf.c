@@ -310,6 +310,39 @@ START_TEST(a_block_off_the_shelf_fits)
 }
 END_TEST
 
+/* The row that malloc looks at is the one that a page of the smallest class for the size has. */
+START_TEST(malloc_finds_the_row_of_the_class)
+{
+    for (size_t size = TIDE_MID_TOP + 1; size <= TIDE_SHELF_LARGEST; size++) {
+        int cls = tide_sizeclass_aligned(TIDE_KIND_LARGE, size, 1);
+        UNIT_NEED(cls >= 0);
+        UNIT_HOLD(tide_shelf_row_of[(size - 1) >> 12] ==
+                      tide_sizeclass_kept(TIDE_KIND_LARGE, (unsigned)cls),
+                  "%zu", size);
+    }
+    void *p = take(200000);
+    ck_assert_uint_eq(page_of(p)->magazine, tide_sizeclass_kept(TIDE_KIND_LARGE, page_of(p)->cls));
+    tide_free(p);
+    must_be_all_free();
+}
+END_TEST
+
+static void free_inside(void *p)
+{
+    tide_free((char *)p + 1024);
+}
+
+START_TEST(a_place_inside_a_block_stays_off_the_shelf)
+{
+    char *p = take(sizes[_i]);
+    const char *tier = sizes[_i] <= 32768 ? "mid" : "large";
+    must_die(free_inside, p,
+             fault_line("interior pointer", p + 1024, "free", tier, tide_malloc_usable_size(p),
+                        tide_self->owner, "live"));
+    tide_free(p);
+}
+END_TEST
+
 int main(void)
 {
     TCase *group = tcase_create("shelf");
@@ -321,6 +354,8 @@ int main(void)
     tcase_add_test(group, many_threads_have_less_each);
     tcase_add_test(group, aligned_tiny_blocks_take_the_ordinary_way);
     tcase_add_loop_test(group, what_is_on_a_shelf_is_not_live, 0, SIZES);
+    tcase_add_loop_test(group, a_place_inside_a_block_stays_off_the_shelf, 0, SIZES);
+    tcase_add_test(group, malloc_finds_the_row_of_the_class);
     tcase_add_test(group, only_the_owners_thread_keeps_blocks);
     tcase_add_test(group, an_empty_shelf_has_no_bytes);
     tcase_add_test(group, a_block_off_the_shelf_fits);

@@ -106,14 +106,6 @@ static void page_unlink_full(struct tide_bin *bin, struct tide_page *page)
 
 /* --- birth and death -------------------------------------------------------- */
 
-/* Where a thread's magazine of the class is, for free(). */
-static uint16_t page_magazine(enum tide_kind kind, unsigned cls)
-{
-    if (kind != TIDE_KIND_TINY && kind != TIDE_KIND_MID)
-        return 0;
-    return (uint16_t)(TIDE_LINE * (kind == TIDE_KIND_TINY ? cls : TIDE_TINY_ALL + cls));
-}
-
 /* How far free() may go on its fast path. A freed block of Tiny whose memory was given back
  * has lost its mark; one of Mid has no live word either way. */
 static void page_set_limit(struct tide_page *page)
@@ -149,7 +141,7 @@ static struct tide_page *page_open(struct tide_pages *pages, enum tide_kind kind
     page->blocks = (uint16_t)(((size_t)1 << window->shift) / page->stride);
     page->purge_at = page->blocks / 2;
     page->lead = kind == TIDE_KIND_MID ? TIDE_MID_HEADER : 0;
-    page->magazine = page_magazine(kind, cls);
+    page->magazine = tide_sizeclass_kept(kind, cls);
     _Atomic uint64_t *bits = tide_page_bits(page);
     unsigned words =
         page->blocks > TIDE_PAGE_BITS ? (page->blocks + 63u) / 64 : TIDE_PAGE_BITS / 64;

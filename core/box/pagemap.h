@@ -34,7 +34,7 @@ struct tide_page {
     _Atomic uint32_t owner;
     uint32_t limit;
     uint64_t recip;    /* ceil(2^64 / stride): index = mulhi(offset, recip) */
-    uint16_t magazine; /* offset of the class's magazine in a thread's cache */
+    uint16_t magazine; /* where a thread keeps free blocks of the class, see sizeclass */
     uint8_t lead;      /* bytes in front of the first block's payload */
     uint8_t window;    /* index into tide_windows */
     uint32_t stride;   /* bytes from block to block */
@@ -87,8 +87,9 @@ struct tide_window {
     struct tide_region *region; /* whose memory this is, or NULL */
 } __attribute__((aligned(TIDE_LINE)));
 
-/* Bytes of a segment of each kind, as a power of two. */
-enum { TIDE_SHIFT_SMALL = 19, TIDE_SHIFT_LARGE = 22 };
+/* Bytes of a segment of each kind, as a power of two; words of a segment in the bitmaps that tell
+ * what is on a shelf. */
+enum { TIDE_SHIFT_SMALL = 19, TIDE_SHIFT_LARGE = 22, TIDE_MIDAL_WORDS = 8, TIDE_LARGE_WORDS = 2 };
 
 /*
  * The primary windows of Tiny and Mid lie side by side in one reservation, with one

@@ -118,7 +118,8 @@ static void *route_take_cached(struct tide_cache *cache, enum tide_kind kind, un
 static void *route_take_shelved(struct tide_cache *cache, enum tide_kind kind, unsigned cls)
 {
     struct tide_pages *pages = cache->pages;
-    void *block = tide_shelf_take(cache->shelf, kind, cls);
+    size_t row = tide_sizeclass_kept(kind, cls);
+    void *block = tide_shelf_take(cache->shelf, row);
     cache->shelf->missed = cache->shelf->missed || block == NULL;
     if (block != NULL || kind == TIDE_KIND_LARGE)
         return block;
@@ -127,7 +128,7 @@ static void *route_take_shelved(struct tide_cache *cache, enum tide_kind kind, u
         tide_remote_drain(pages);
     tide_shelf_fill(cache->shelf, pages, kind, cls);
     tide_lock_drop(&pages->lock);
-    return tide_shelf_take(cache->shelf, kind, cls);
+    return tide_shelf_take(cache->shelf, row);
 }
 
 static void *route_take_visit(const struct route_visit *visit, struct tide_pages *pages,
@@ -176,25 +177,17 @@ static void *route_take_mapping(struct tide_pages *pages, size_t size, size_t al
     return block;
 }
 
-/* What is at hand on the thread's shelf, without a visit of the slow path. The thread is busy
- * meanwhile, as on the fast path. NULL: not that simple. */
-TIDE_INLINE void *route_take_fast(enum tide_kind kind, unsigned cls)
+/* What is at hand in a row of the thread's shelf, without a visit of the slow path. The thread is
+ * busy meanwhile, as on the fast path. NULL: not that simple. */
+TIDE_INLINE void *route_take_fast(struct tide_cache *cache, size_t row)
 {
-    struct tide_cache *cache = tide_self;
-    if (TIDE_UNLIKELY(cache->shelf == NULL))
+    struct tide_shelf *shelf = cache->shelf;
+    if (TIDE_UNLIKELY(shelf == NULL))
         return NULL;
     tide_self_set(&tide_cache_busy);
-    void *block = tide_shelf_take(cache->shelf, kind, cls);
+    void *block = tide_shelf_take(shelf, row);
     tide_self_set(cache);
     return block;
-}
-
-/* A size above TIDE_MID_TOP that the shelf has a class for. */
-TIDE_INLINE void *route_take_large_fast(size_t size)
-{
-    if (TIDE_UNLIKELY(size > TIDE_SHELF_LARGEST))
-        return NULL;
-    return route_take_fast(TIDE_KIND_LARGE, tide_sizeclass_eighth(size, TIDE_LARGE_SHIFT));
 }
 
 void *tide_route_take_large(struct tide_pages *pages, size_t size, size_t align, bool *zeroed)
@@ -211,7 +204,7 @@ void *tide_route_take_large(struct tide_pages *pages, size_t size, size_t align,
     void *block = NULL;
     *zeroed = false;
     if (cls >= 0 && pages == NULL) /* malloc has looked; others come here first */
-        block = route_take_fast(TIDE_KIND_LARGE, (unsigned)cls);
+        block = route_take_fast(tide_self, tide_sizeclass_kept(TIDE_KIND_LARGE, (unsigned)cls));
     if (block == NULL && cls >= 0)
         block = tide_route_take(pages, TIDE_KIND_LARGE, (unsigned)cls, zeroed);
     /* Near the end of the address space a mapping may fit where a segment does not. */
@@ -256,7 +249,8 @@ TIDE_INLINE void *route_take_midal_fast(size_t size, size_t align)
     if (size <= tide_sizeclass.tiny_max || size > TIDE_MID_TOP || least > TIDE_MID_TOP ||
         least <= (size_t)1 << TIDE_MIDAL_SHIFT)
         return NULL;
-    return route_take_fast(TIDE_KIND_MIDAL, 1 + tide_sizeclass_eighth(least, TIDE_MIDAL_SHIFT));
+    unsigned cls = 1 + tide_sizeclass_eighth(least, TIDE_MIDAL_SHIFT);
+    return route_take_fast(tide_self, tide_sizeclass_kept(TIDE_KIND_MIDAL, cls));
 }
 
 void *tide_route_take_aligned(struct tide_pages *pages, size_t size, size_t align)
@@ -319,8 +313,16 @@ TIDE_NOINLINE static void *route_malloc_rest(size_t size, struct tide_cache *cac
 TIDE_NOINLINE void *tide_route_malloc_slow(size_t size, struct tide_cache *cache, void *odd)
 {
     tide_self_set(cache); /* the fast path may have left it busy */
-    void *block = size > TIDE_MID_TOP ? route_take_large_fast(size) : NULL;
-    return TIDE_LIKELY(block != NULL) ? block : route_malloc_rest(size, cache, odd);
+    return route_malloc_rest(size, cache, odd);
+}
+
+TIDE_NOINLINE void *tide_route_malloc_large(size_t size, struct tide_cache *cache)
+{
+    size_t step = (size - 1) >> 12;
+    void *block = NULL;
+    if (TIDE_LIKELY(step < TIDE_SHELF_LARGEST >> 12))
+        block = route_take_fast(cache, tide_shelf_row_of[step]);
+    return TIDE_LIKELY(block != NULL) ? block : route_malloc_rest(size, cache, NULL);
 }
 
 /* What one look at page and word tells of a block. */
@@ -473,29 +475,26 @@ TIDE_INLINE bool route_free_remote(struct tide_cache *cache, void *p)
     return batch != NULL;
 }
 
-/* A live, own block of aligned Mid or of Large goes on the thread's shelf, if there is room.
- * False: not that simple. */
-TIDE_INLINE bool route_free_shelf(struct tide_cache *cache, void *p)
+/* A live, own block of aligned Mid or of Large, `at` bytes into the primary window of its kind, goes
+ * on the thread's shelf, if there is room. False: not that simple. */
+TIDE_INLINE bool route_free_shelf(struct tide_cache *cache, const struct tide_window *window,
+                                  size_t at, unsigned shift, unsigned words, void *p)
 {
-    const struct tide_window *window = &tide_windows[TIDE_KIND_MIDAL];
-    if (!tide_window_holds(window, (uintptr_t)p))
-        window = &tide_windows[TIDE_KIND_LARGE];
-    if (!tide_window_holds(window, (uintptr_t)p))
-        return false;
-    uintptr_t at = (uintptr_t)p - window->base, segment = at >> window->shift;
+    size_t segment = at >> shift;
     struct tide_page *page = &window->pages[segment];
-    if (atomic_load_explicit(&page->owner, memory_order_relaxed) != cache->owner)
+    if (TIDE_UNLIKELY(atomic_load_explicit(&page->owner, memory_order_relaxed) != cache->owner))
         return false;
-    /* The high half of the product is the index; the low one is small at a block's start. */
-    uint64_t offset = at & (((uint64_t)1 << window->shift) - 1);
-    unsigned index = (unsigned)tide_cpu_mulhi(offset, page->recip);
-    if (offset * page->recip >= page->recip || index >= page->blocks)
+    /* The high half of the product is the index; the low one is small at a block's start. Behind
+     * the last block no bit is set. */
+    unsigned __int128 product = (unsigned __int128)(at & (((size_t)1 << shift) - 1)) * page->recip;
+    if (TIDE_UNLIKELY((uint64_t)product >= page->recip))
         return false;
+    unsigned index = (unsigned)(product >> 64);
     /* Out of the page, and not on a shelf. Such pages have their bitmap in the descriptor. */
-    const _Atomic uint64_t *shelved = window->bits + segment * window->words;
+    _Atomic uint64_t *shelved = window->bits + segment * words + index / 64;
     uint64_t out = atomic_load_explicit(&page->bits[index / 64], memory_order_relaxed);
-    uint64_t here = atomic_load_explicit(&shelved[index / 64], memory_order_relaxed);
-    if (((out & ~here) >> index % 64 & 1) == 0)
+    uint64_t here = atomic_load_explicit(shelved, memory_order_relaxed);
+    if (TIDE_UNLIKELY(((out & ~here) >> index % 64 & 1) == 0))
         return false;
     tide_self_set(&tide_cache_busy);
     bool done = tide_shelf_put_at(cache->shelf, page, shelved, index, p);
@@ -535,9 +534,26 @@ TIDE_NOINLINE static void route_free_rest(void *p, struct tide_cache *cache, con
 
 TIDE_NOINLINE void tide_route_free_slow(void *p, struct tide_cache *cache, const char *call)
 {
-    bool in_arena = (uintptr_t)p - cache->arena_base < cache->arena_size;
-    if (in_arena || !route_free_shelf(cache, p))
-        route_free_rest(p, cache, call);
+    route_free_rest(p, cache, call);
+}
+
+TIDE_NOINLINE static void route_free_midal(void *p, struct tide_cache *cache)
+{
+    const struct tide_window *window = &tide_windows[TIDE_KIND_MIDAL];
+    size_t at = (uintptr_t)p - TIDE_RELAXED_GET(&window->first);
+    if (TIDE_UNLIKELY(at >= atomic_load_explicit(&window->span, memory_order_acquire) ||
+                      !route_free_shelf(cache, window, at, TIDE_SHIFT_SMALL, TIDE_MIDAL_WORDS, p)))
+        route_free_rest(p, cache, "free");
+}
+
+TIDE_NOINLINE void tide_route_free_outside(void *p, struct tide_cache *cache)
+{
+    const struct tide_window *window = &tide_windows[TIDE_KIND_LARGE];
+    size_t at = (uintptr_t)p - TIDE_RELAXED_GET(&window->first);
+    if (at >= atomic_load_explicit(&window->span, memory_order_acquire))
+        return route_free_midal(p, cache);
+    if (TIDE_UNLIKELY(!route_free_shelf(cache, window, at, TIDE_SHIFT_LARGE, TIDE_LARGE_WORDS, p)))
+        route_free_rest(p, cache, "free");
 }
 
 TIDE_NOINLINE void tide_route_free_full(void *p, struct tide_cache *cache)

@@ -21,9 +21,15 @@
  * magazine and does not look free, or NULL. Sets errno when it returns NULL. */
 void *tide_route_malloc_slow(size_t size, struct tide_cache *cache, void *odd);
 
+/* The rest of malloc for sizes above TIDE_MID_TOP. */
+void *tide_route_malloc_large(size_t size, struct tide_cache *cache);
+
 /* The rest of free: whatever is not an own, live block of Tiny or Mid. `call` names
  * the function in messages. */
 void tide_route_free_slow(void *p, struct tide_cache *cache, const char *call);
+
+/* Free of what is not in the arena: aligned Mid and Large, or not ours. */
+void tide_route_free_outside(void *p, struct tide_cache *cache);
 
 /* Free of an own block, already turned into a free one, whose magazine is full. */
 void tide_route_free_full(void *p, struct tide_cache *cache);
@@ -51,7 +57,7 @@ TIDE_INLINE void *tide_route_malloc(size_t size)
 {
     struct tide_cache *cache = tide_self;
     if (TIDE_UNLIKELY(size > TIDE_MID_TOP))
-        return tide_route_malloc_slow(size, cache, NULL);
+        return tide_route_malloc_large(size, cache);
     struct tide_magazine *magazine =
         (struct tide_magazine *)((char *)cache->slot + tide_sizeclass_offset(size));
     __asm__("" : "+r"(magazine)); /* one address, computed once */
@@ -72,14 +78,11 @@ TIDE_INLINE void *tide_route_malloc(size_t size)
     return block;
 }
 
-/* The magazine for p, when a block of an own page that free() may take starts there; else
- * NULL. That the offset is a multiple of the stride takes one multiplication: Lemire, Kaser,
- * Kurz, "Faster remainder by direct computation" (2019). */
-TIDE_INLINE struct tide_magazine *tide_route_own(struct tide_cache *cache, const void *p)
+/* The magazine for a place in the arena, when a block of an own page that free() may take starts
+ * there; else NULL. That the offset is a multiple of the stride takes one multiplication: Lemire,
+ * Kaser, Kurz, "Faster remainder by direct computation" (2019). */
+TIDE_INLINE struct tide_magazine *tide_route_own(struct tide_cache *cache, size_t in_arena)
 {
-    size_t in_arena = (uintptr_t)p - cache->arena_base;
-    if (TIDE_UNLIKELY(in_arena >= cache->arena_size))
-        return NULL;
     struct tide_page *page = &cache->arena_pages[in_arena >> TIDE_SHIFT_SMALL];
     if (TIDE_UNLIKELY(TIDE_RACY_GET((uint32_t *)&page->owner) != cache->owner))
         return NULL;
@@ -98,7 +101,10 @@ TIDE_INLINE struct tide_magazine *tide_route_own(struct tide_cache *cache, const
 TIDE_INLINE void tide_route_free(void *p)
 {
     struct tide_cache *cache = tide_self;
-    struct tide_magazine *magazine = tide_route_own(cache, p);
+    size_t in_arena = (uintptr_t)p - cache->arena_base;
+    if (TIDE_UNLIKELY(in_arena >= cache->arena_size))
+        return tide_route_free_outside(p, cache);
+    struct tide_magazine *magazine = tide_route_own(cache, in_arena);
     if (TIDE_UNLIKELY(magazine == NULL))
         return tide_route_free_slow(p, cache, "free");
     ptrdiff_t at = magazine->at;

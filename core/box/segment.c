@@ -17,8 +17,8 @@ static const struct segment_shape {
 } segment_shape[TIDE_KINDS] = {
     [TIDE_KIND_TINY] = {TIDE_SHIFT_SMALL, 0, 512, 4},
     [TIDE_KIND_MID] = {TIDE_SHIFT_SMALL, 16, 0, 2},
-    [TIDE_KIND_MIDAL] = {TIDE_SHIFT_SMALL, 0, 8, 2},
-    [TIDE_KIND_LARGE] = {TIDE_SHIFT_LARGE, 0, 2, 1},
+    [TIDE_KIND_MIDAL] = {TIDE_SHIFT_SMALL, 0, TIDE_MIDAL_WORDS, 2},
+    [TIDE_KIND_LARGE] = {TIDE_SHIFT_LARGE, 0, TIDE_LARGE_WORDS, 1},
 };
 
 /* The free segments of one kind. Dirty ones are kept in the order in which they

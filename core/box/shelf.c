@@ -3,6 +3,20 @@
 
 enum { SHELF_FULL_SHARES = 4 }; /* threads that have a whole budget each */
 
+/* Rows of Large by sizes of 4 KiB: in steps of one up to 64 KiB, of two and of four from there. */
+#define ROW(cls)                                                                                   \
+    (uint16_t)(offsetof(struct tide_shelf, large) + (cls) * sizeof(struct tide_shelf_large))
+#define ROWS(first, step, cls)                                                                     \
+    [first...(first) + (step)-1] = ROW(cls),                                                       \
+                       [(first) + (step)...(first) + 2 * (step)-1] = ROW((cls) + 1),               \
+                       [(first) + 2 * (step)...(first) + 3 * (step)-1] = ROW((cls) + 2),           \
+                       [(first) + 3 * (step)...(first) + 4 * (step)-1] = ROW((cls) + 3)
+
+const uint16_t tide_shelf_row_of[TIDE_SHELF_LARGEST >> 12] = {
+    [0 ... 7] = ROW(0), /* none of Large */
+    ROWS(8, 1, 0),      ROWS(12, 1, 4),  ROWS(16, 2, 8),
+    ROWS(24, 2, 12),    ROWS(32, 4, 16), ROWS(48, 4, 20)};
+
 static _Atomic int shelf_users;
 
 void tide_shelf_users(int change)
@@ -17,12 +31,20 @@ static size_t shelf_share(void)
     return users > SHELF_FULL_SHARES ? bytes / (unsigned)users * SHELF_FULL_SHARES : bytes;
 }
 
+/* Row number `index` of all: those of aligned Mid first. */
+static size_t shelf_offset(unsigned index)
+{
+    return index < TIDE_MIDAL_ALL
+               ? tide_sizeclass_kept(TIDE_KIND_MIDAL, index)
+               : tide_sizeclass_kept(TIDE_KIND_LARGE, index - (unsigned)TIDE_MIDAL_ALL);
+}
+
 void tide_shelf_birth(struct tide_shelf *shelf)
 {
     shelf->room = TIDE_SHELF_FIRST;
     for (unsigned i = 0; i < TIDE_SHELF_CLASSES; i++) {
         bool large = i >= TIDE_MIDAL_ALL;
-        struct tide_shelf_row *row = &shelf->row[i];
+        struct tide_shelf_row *row = tide_shelf_row_at(shelf, shelf_offset(i));
         row->stride = large ? tide_sizeclass_stride(TIDE_KIND_LARGE, i - TIDE_MIDAL_ALL)
                             : tide_sizeclass_stride(TIDE_KIND_MIDAL, i);
         row->most = large ? TIDE_SHELF_LARGE : TIDE_SHELF_MIDAL;
@@ -33,17 +55,16 @@ void tide_shelf_birth(struct tide_shelf *shelf)
 
 unsigned tide_shelf_count(const struct tide_shelf *shelf, enum tide_kind kind, unsigned cls)
 {
-    return shelf != NULL ? TIDE_RELAXED_GET(&shelf->row[tide_shelf_index(kind, cls)].count) : 0;
+    return shelf != NULL
+               ? TIDE_RELAXED_GET(&tide_shelf_row_at(shelf, tide_sizeclass_kept(kind, cls))->count)
+               : 0;
 }
 
 /* The `count` oldest blocks of a row go home. Lock held. */
-static void shelf_give(struct tide_shelf *shelf, struct tide_pages *pages, unsigned index,
-                       unsigned count)
+static void shelf_give(struct tide_shelf *shelf, struct tide_pages *pages,
+                       struct tide_shelf_row *row, unsigned count)
 {
-    bool large = index >= TIDE_MIDAL_ALL;
-    struct tide_shelf_row *row = &shelf->row[index];
-    struct tide_shelf_place *place =
-        large ? shelf->large[index - (unsigned)TIDE_MIDAL_ALL] : shelf->midal[index];
+    struct tide_shelf_place *place = tide_shelf_places(row);
     unsigned left = row->count - count;
     void *home[TIDE_SHELF_MIDAL];
     for (unsigned i = 0; i < count; i++) {
@@ -59,17 +80,17 @@ static void shelf_give(struct tide_shelf *shelf, struct tide_pages *pages, unsig
 void tide_shelf_relieve(struct tide_shelf *shelf, struct tide_pages *pages,
                         const struct tide_page *page)
 {
-    unsigned index = tide_shelf_index((enum tide_kind)page->kind, page->cls);
-    struct tide_shelf_row *row = &shelf->row[index];
+    struct tide_shelf_row *row = tide_shelf_row_at(shelf, page->magazine);
     size_t room = shelf->missed ? 2 * shelf->room : shelf->room / 2;
     shelf->room = tide_min(tide_max(room, TIDE_SHELF_FIRST), tide_max(shelf_share(), row->stride));
     shelf->missed = false;
     if (row->count == row->most)
-        shelf_give(shelf, pages, index, row->most / 2);
+        shelf_give(shelf, pages, row, row->most / 2);
     while (shelf->bytes + row->stride > shelf->room) {
-        unsigned next = shelf->turn++ % TIDE_SHELF_CLASSES;
-        if (shelf->row[next].count > 0)
-            shelf_give(shelf, pages, next, (shelf->row[next].count + 1) / 2);
+        unsigned index = shelf->turn++ % TIDE_SHELF_CLASSES;
+        struct tide_shelf_row *next = tide_shelf_row_at(shelf, shelf_offset(index));
+        if (next->count > 0)
+            shelf_give(shelf, pages, next, (next->count + 1) / 2);
     }
 }
 
@@ -91,9 +112,11 @@ void tide_shelf_fill(struct tide_shelf *shelf, struct tide_pages *pages, enum ti
 
 void tide_shelf_empty(struct tide_shelf *shelf, struct tide_pages *pages)
 {
-    for (unsigned i = 0; i < TIDE_SHELF_CLASSES; i++)
-        if (shelf->row[i].count > 0)
-            shelf_give(shelf, pages, i, shelf->row[i].count);
+    for (unsigned i = 0; i < TIDE_SHELF_CLASSES; i++) {
+        struct tide_shelf_row *row = tide_shelf_row_at(shelf, shelf_offset(i));
+        if (row->count > 0)
+            shelf_give(shelf, pages, row, row->count);
+    }
     /* In a child a fork may have come between the count of a row and the bytes. */
     shelf->bytes = 0;
 }

@@ -17,8 +17,8 @@
 #include "box/page.h"
 
 enum {
-    TIDE_SHELF_MIDAL = 32, /* the most blocks of a class */
-    TIDE_SHELF_LARGE = 16,
+    TIDE_SHELF_MIDAL = TIDE_MIDAL_KEPT, /* the most blocks of a class */
+    TIDE_SHELF_LARGE = TIDE_LARGE_KEPT,
     TIDE_SHELF_FIRST = 512 << 10,   /* bytes that a shelf has room for at first, */
     TIDE_SHELF_BYTES = 4 << 20,     /* and at most; more than four threads share four times that */
     TIDE_SHELF_LARGEST = 256 << 10, /* a larger block is not kept */
@@ -26,26 +26,40 @@ enum {
     TIDE_SHELF_CLASSES = TIDE_MIDAL_ALL + TIDE_LARGE_CLASSES
 };
 
-/* A free block, and its bit: the address of the word, the number of the bit in bits 56..61. */
+/* A free block, and its bit: 64 times the address of the word, and the number of the bit. */
 struct tide_shelf_place {
     void *block;
     uint64_t bit;
 };
 
-/* What is kept of a class. */
+/* What is kept of a class. Its places follow. */
 struct tide_shelf_row {
     uint32_t stride;
     uint8_t count, most;
+};
+
+struct tide_shelf_midal {
+    struct tide_shelf_row row;
+    struct tide_shelf_place place[TIDE_SHELF_MIDAL];
+};
+
+struct tide_shelf_large {
+    struct tide_shelf_row row;
+    struct tide_shelf_place place[TIDE_SHELF_LARGE];
 };
 
 struct tide_shelf {
     uint64_t bytes, room;
     unsigned turn; /* whose row gives way next when there is no room */
     bool missed;   /* something was not here since there was no room */
-    struct tide_shelf_row row[TIDE_SHELF_CLASSES];
-    struct tide_shelf_place midal[TIDE_MIDAL_ALL][TIDE_SHELF_MIDAL];
-    struct tide_shelf_place large[TIDE_LARGE_CLASSES][TIDE_SHELF_LARGE];
+    struct tide_shelf_midal midal[TIDE_MIDAL_ALL];
+    struct tide_shelf_large large[TIDE_LARGE_CLASSES];
 };
+
+_Static_assert(sizeof(struct tide_shelf) <= UINT16_MAX, "a page says in 16 bits where its row is");
+
+/* The row for n bytes of Large, up to TIDE_SHELF_LARGEST: its offset in a shelf, by (n - 1) >> 12. */
+extern const uint16_t tide_shelf_row_of[TIDE_SHELF_LARGEST >> 12];
 
 /* An empty shelf in zeroed memory. */
 void tide_shelf_birth(struct tide_shelf *shelf);
@@ -68,16 +82,20 @@ void tide_shelf_empty(struct tide_shelf *shelf, struct tide_pages *pages);
 /* How many blocks of the class are here. A heap without a thread has no shelf. */
 unsigned tide_shelf_count(const struct tide_shelf *shelf, enum tide_kind kind, unsigned cls);
 
-/* The row of a class of aligned Mid or of Large, and its places. */
-TIDE_INLINE unsigned tide_shelf_index(enum tide_kind kind, unsigned cls)
+_Static_assert(sizeof(struct tide_shelf_place) == TIDE_KEPT_PLACE &&
+                   sizeof(struct tide_shelf_row) == TIDE_KEPT_ROW &&
+                   offsetof(struct tide_shelf, midal) == TIDE_KEPT_HEAD,
+               "rows are where tide_sizeclass_kept says");
+
+/* The row at an offset that tide_sizeclass_kept gives, and its places. */
+TIDE_INLINE struct tide_shelf_row *tide_shelf_row_at(const struct tide_shelf *shelf, size_t offset)
 {
-    return kind == TIDE_KIND_LARGE ? TIDE_MIDAL_ALL + cls : cls;
+    return (struct tide_shelf_row *)((char *)shelf + offset);
 }
 
-TIDE_INLINE struct tide_shelf_place *tide_shelf_places(struct tide_shelf *shelf,
-                                                       enum tide_kind kind, unsigned cls)
+TIDE_INLINE struct tide_shelf_place *tide_shelf_places(struct tide_shelf_row *row)
 {
-    return kind == TIDE_KIND_LARGE ? shelf->large[cls] : shelf->midal[cls];
+    return (struct tide_shelf_place *)(row + 1);
 }
 
 /* Where the bits are that tell which blocks of a page are on a shelf; NULL: none is. */
@@ -101,39 +119,42 @@ TIDE_INLINE bool tide_shelf_holds(const struct tide_page *page, unsigned index)
 /* Turns the bit of a place round. */
 TIDE_INLINE void tide_shelf_turn(uint64_t bit)
 {
-    _Atomic uint64_t *word = (_Atomic uint64_t *)(uintptr_t)(bit & (((uint64_t)1 << 56) - 1));
+    _Atomic uint64_t *word = (_Atomic uint64_t *)(uintptr_t)(bit >> 6);
     uint64_t value = atomic_load_explicit(word, memory_order_relaxed);
-    atomic_store_explicit(word, value ^ (uint64_t)1 << (bit >> 56), memory_order_relaxed);
+    atomic_store_explicit(word, value ^ (uint64_t)1 << (bit & 63), memory_order_relaxed);
 }
 
-/* The block of the class that came last, or NULL. */
-TIDE_INLINE void *tide_shelf_take(struct tide_shelf *shelf, enum tide_kind kind, unsigned cls)
+/* The block that came last to the row at this offset, or NULL. */
+TIDE_INLINE void *tide_shelf_take(struct tide_shelf *shelf, size_t offset)
 {
-    struct tide_shelf_row *row = &shelf->row[tide_shelf_index(kind, cls)];
+    struct tide_shelf_row *row = tide_shelf_row_at(shelf, offset);
     unsigned count = row->count;
     if (TIDE_UNLIKELY(count == 0))
         return NULL;
-    const struct tide_shelf_place place = tide_shelf_places(shelf, kind, cls)[count - 1];
+    const struct tide_shelf_place place = tide_shelf_places(row)[count - 1];
     TIDE_RELAXED_SET(&row->count, (uint8_t)(count - 1));
     shelf->bytes -= row->stride;
     tide_shelf_turn(place.bit);
+    if (place.block == NULL)
+        __builtin_unreachable();
     return place.block;
 }
 
-/* Keeps a free block, the one with this index in a page whose bits are there. False: there is no
- * room. */
+/* Keeps a free block, the one with this index in its page, whose bit is in `word`. False: there is
+ * no room. */
 TIDE_INLINE bool tide_shelf_put_at(struct tide_shelf *shelf, const struct tide_page *page,
-                                   const _Atomic uint64_t *bits, unsigned index, void *block)
+                                   _Atomic uint64_t *word, unsigned index, void *block)
 {
-    enum tide_kind kind = (enum tide_kind)page->kind;
-    struct tide_shelf_row *row = &shelf->row[tide_shelf_index(kind, page->cls)];
+    struct tide_shelf_row *row = tide_shelf_row_at(shelf, page->magazine);
     unsigned count = row->count;
-    if (TIDE_UNLIKELY(count == row->most || shelf->bytes + row->stride > shelf->room))
+    uint64_t bytes = shelf->bytes + row->stride;
+    if (TIDE_UNLIKELY(count == row->most || bytes > shelf->room))
         return false;
-    uint64_t bit = (uintptr_t)&bits[index / 64] | (uint64_t)(index % 64) << 56;
-    shelf->bytes += row->stride;
-    tide_shelf_turn(bit);
-    tide_shelf_places(shelf, kind, page->cls)[count] = (struct tide_shelf_place){block, bit};
+    uint64_t here = atomic_load_explicit(word, memory_order_relaxed);
+    shelf->bytes = bytes;
+    atomic_store_explicit(word, here | (uint64_t)1 << index % 64, memory_order_relaxed);
+    tide_shelf_places(row)[count] =
+        (struct tide_shelf_place){block, (uint64_t)(uintptr_t)word << 6 | index % 64};
     TIDE_FENCE_SIGNAL(); /* a fork may come: a place that counts is filled */
     TIDE_RELAXED_SET(&row->count, (uint8_t)(count + 1));
     return true;
@@ -142,7 +163,7 @@ TIDE_INLINE bool tide_shelf_put_at(struct tide_shelf *shelf, const struct tide_p
 TIDE_INLINE bool tide_shelf_put(struct tide_shelf *shelf, const struct tide_page *page,
                                 unsigned index, void *block)
 {
-    return tide_shelf_put_at(shelf, page, tide_shelf_bits(page), index, block);
+    return tide_shelf_put_at(shelf, page, tide_shelf_bits(page) + index / 64, index, block);
 }
 
 #endif

@@ -39,6 +39,11 @@ enum {
     TIDE_SLOT_TABLE = (TIDE_MID_TOP + 16) / 16 + 1
 };
 
+/* What a thread keeps of a class without a magazine: so many blocks at most, in a row of its shelf.
+ * In bytes: the heads of the shelf and of a row, a place. */
+enum { TIDE_MIDAL_KEPT = 32, TIDE_LARGE_KEPT = 16 };
+enum { TIDE_KEPT_HEAD = 24, TIDE_KEPT_ROW = 8, TIDE_KEPT_PLACE = 16 };
+
 /* Slot of a size up to 32 KiB, as the offset of its magazine in a thread's cache, see
  * tide_sizeclass_offset(). */
 struct tide_sizeclass {
@@ -99,6 +104,19 @@ TIDE_INLINE enum tide_kind tide_slot_kind(unsigned slot)
 TIDE_INLINE unsigned tide_slot_class(unsigned slot)
 {
     return slot < TIDE_TINY_ALL ? slot : slot - (unsigned)TIDE_TINY_ALL;
+}
+
+/* Where a thread keeps free blocks of the class: the offset of the magazine in its cache, of the
+ * row in its shelf. */
+TIDE_INLINE uint16_t tide_sizeclass_kept(enum tide_kind kind, unsigned cls)
+{
+    size_t midal = TIDE_KEPT_ROW + TIDE_KEPT_PLACE * TIDE_MIDAL_KEPT;
+    size_t large = TIDE_KEPT_ROW + TIDE_KEPT_PLACE * TIDE_LARGE_KEPT;
+    if (kind == TIDE_KIND_TINY || kind == TIDE_KIND_MID)
+        return (uint16_t)(TIDE_LINE * tide_slot_of(kind, cls));
+    if (kind == TIDE_KIND_MIDAL)
+        return (uint16_t)(TIDE_KEPT_HEAD + cls * midal);
+    return (uint16_t)(TIDE_KEPT_HEAD + TIDE_MIDAL_ALL * midal + cls * large);
 }
 
 #endif
