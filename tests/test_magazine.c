@@ -184,7 +184,8 @@ START_TEST(capacity_grows_with_use_up_to_a_bound)
         ck_assert_uint_ge(most, 16);
         ck_assert_uint_le(most, 256);
         ck_assert_uint_le(most * stride_of(slot),
-                          (slot < TIDE_TINY_ALL ? 128 * KIB : 2048 * KIB) + 16 * stride_of(slot));
+                          (slot < TIDE_TINY_ALIGNED ? 128 * KIB : 2048 * KIB) +
+                              16 * stride_of(slot));
         CACHE_MUST_BE_VALID();
     }
     size_t places = 0;

@@ -493,6 +493,84 @@ START_TEST(threads_free_each_others_blocks)
 }
 END_TEST
 
+/* --- Large up to 64 KiB --- */
+
+static const struct tide_magazine *beside(size_t size)
+{
+    return tide_cache_magazine(tide_self, tide_sizeclass_slot_large(size));
+}
+
+static void *free_it(void *p)
+{
+    tide_route_free(p);
+    tide_route_flush_thread();
+    return NULL;
+}
+
+/* From a magazine, with a header as a block of Mid has, in near memory wherever Mid is. */
+START_TEST(large_up_to_64_kib_has_magazines_and_headers)
+{
+    use_header(_i);
+    for (size_t size = TIDE_MID_TOP + 1; size <= TIDE_LARGE_BESIDE; size += 4095) {
+        char *p = tide_route_malloc(size);
+        struct tide_page *page = page_of(p);
+        ck_assert_int_eq(page->kind, TIDE_KIND_TINY);
+        ck_assert_int_eq(tide_tier_of(p), TIDE_TIER_LARGE);
+        ck_assert_uint_ge(tide_malloc_usable_size(p), size);
+        memset(p, 1, size);
+        void **top = beside(size)->top;
+        tide_route_free(p);
+        ck_assert_ptr_eq(beside(size)->top, top + 1);
+        ck_assert_ptr_eq(top[0], p);
+        ck_assert_ptr_eq(tide_route_malloc(size), p);
+        ck_assert_ptr_eq(beside(size)->top, top);
+        pthread_t thread;
+        ck_assert_int_eq(pthread_create(&thread, NULL, free_it, p), 0);
+        pthread_join(thread, NULL);
+    }
+    tide_route_free(tide_route_malloc(TIDE_LARGE_BESIDE + 1));
+    void *aligned = tide_route_take_aligned(NULL, 50000, 64);
+    ck_assert_int_eq(page_of(aligned)->kind, TIDE_KIND_LARGE);
+    tide_route_free(aligned);
+    must_be_all_free();
+}
+END_TEST
+
+static void free_scribbled(void *p)
+{
+    tide_free(p);
+    memset(p, 7, 100);
+    tide_free(p);
+}
+
+static void free_with_zeroed_header(void *p)
+{
+    memset((char *)p - 8, 0, 8);
+    tide_free(p);
+}
+
+static void free_its_middle(void *p)
+{
+    tide_free((char *)p + 4096);
+}
+
+START_TEST(misuse_of_large_up_to_64_kib)
+{
+    use_header(_i);
+    char *p = tide_malloc(50000);
+    size_t usable = tide_malloc_usable_size(p);
+    uint32_t owner = tide_self->owner;
+    must_die(free_scribbled, p,
+             fault_line("double free", p, "free", "large", usable, owner, "cached"));
+    must_die(free_with_zeroed_header, p,
+             fault_line("corrupt header", p, "free", "large", usable, owner, "unknown"));
+    must_die(free_its_middle, p,
+             fault_line("interior pointer", p + 4096, "free", "large", usable, owner, "live"));
+    tide_free(p);
+    must_be_all_free();
+}
+END_TEST
+
 int main(void)
 {
     TCase *group = tcase_create("route");
@@ -513,5 +591,7 @@ int main(void)
     tcase_add_loop_test(group, an_impossible_size_purges_nothing, 0, 2);
     tcase_add_loop_test(group, random_operations_keep_every_byte, 0, 2);
     tcase_add_loop_test(group, threads_free_each_others_blocks, 0, 2);
+    tcase_add_loop_test(group, large_up_to_64_kib_has_magazines_and_headers, 0, 2);
+    tcase_add_loop_test(group, misuse_of_large_up_to_64_kib, 0, 2);
     return run_group("route", group);
 }

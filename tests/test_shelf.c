@@ -296,8 +296,8 @@ START_TEST(a_block_off_the_shelf_fits)
         tide_free(take(size));
     for (size_t align = 32; align <= 32 << 10; align *= 2) {
         for (size_t size = 1010; size < MOST; size += size / 40) {
-            char *p = align == 32 && size > TIDE_MID_TOP ? tide_malloc(size)
-                                                         : tide_aligned_alloc(align, size);
+            bool plain = align == 32 && size > TIDE_LARGE_BESIDE;
+            char *p = plain ? tide_malloc(size) : tide_aligned_alloc(align, size);
             size_t usable = tide_malloc_usable_size(p);
             UNIT_HOLD((uintptr_t)p % align == 0, "%zu at %p, to %zu", size, (void *)p, align);
             UNIT_HOLD(usable >= size && usable <= tide_align_up(size + size / 8, align) + 4096,
@@ -313,7 +313,7 @@ END_TEST
 /* The row that malloc looks at is the one that a page of the smallest class for the size has. */
 START_TEST(malloc_finds_the_row_of_the_class)
 {
-    for (size_t size = TIDE_MID_TOP + 1; size <= TIDE_SHELF_LARGEST; size++) {
+    for (size_t size = TIDE_LARGE_BESIDE + 1; size <= TIDE_SHELF_LARGEST; size++) {
         int cls = tide_sizeclass_aligned(TIDE_KIND_LARGE, size, 1);
         UNIT_NEED(cls >= 0);
         UNIT_HOLD(tide_shelf_row_of[(size - 1) >> 12] ==

@@ -6,7 +6,8 @@
 /* What a block of the class offers its user. */
 static size_t usable(enum tide_kind kind, unsigned cls)
 {
-    return tide_sizeclass_stride(kind, cls) - (kind == TIDE_KIND_MID ? TIDE_MID_HEADER : 0);
+    return tide_sizeclass_stride(kind, cls) -
+           (tide_sizeclass_is_headed(kind, cls) ? TIDE_MID_HEADER : 0);
 }
 
 START_TEST(tables_ascend)
@@ -18,8 +19,9 @@ START_TEST(tables_ascend)
         ck_assert_uint_eq(count, counts[kind]);
         ck_assert_uint_le(count, TIDE_CLASSES_MAX);
         for (unsigned cls = 1; cls < count; cls++)
-            ck_assert_uint_gt(tide_sizeclass_stride((enum tide_kind)kind, cls),
-                              tide_sizeclass_stride((enum tide_kind)kind, cls - 1));
+            if (kind != TIDE_KIND_TINY || cls != TIDE_TINY_ALIGNED) /* Large begins */
+                ck_assert_uint_gt(tide_sizeclass_stride((enum tide_kind)kind, cls),
+                                  tide_sizeclass_stride((enum tide_kind)kind, cls - 1));
     }
 }
 END_TEST
@@ -54,7 +56,7 @@ START_TEST(named_borders_are_where_they_should_be)
 {
     ck_assert_uint_eq(tide_sizeclass_stride(TIDE_KIND_TINY, 0), 16);
     ck_assert_uint_eq(tide_sizeclass_stride(TIDE_KIND_TINY, TIDE_TINY_CLASSES - 1), TIDE_TINY_TOP);
-    ck_assert_uint_eq(tide_sizeclass_stride(TIDE_KIND_TINY, TIDE_TINY_ALL - 1), 65536);
+    ck_assert_uint_eq(tide_sizeclass_stride(TIDE_KIND_TINY, TIDE_TINY_ALIGNED - 1), 65536);
     ck_assert_uint_eq(tide_sizeclass_stride(TIDE_KIND_MID, 0), 1024 + TIDE_MID_EXTRA);
     ck_assert_uint_eq(tide_sizeclass_stride(TIDE_KIND_MID, TIDE_MID_CLASSES - 1),
                       TIDE_MID_TOP + TIDE_MID_EXTRA);
@@ -140,7 +142,8 @@ END_TEST
 /* The answer is the first class that fits; -1 only if none does. */
 static void check_aligned(enum tide_kind kind, size_t size, size_t align)
 {
-    int cls = tide_sizeclass_aligned(kind, size, align), count = (int)tide_sizeclass_count(kind);
+    int cls = tide_sizeclass_aligned(kind, size, align),
+        count = (int)(kind == TIDE_KIND_TINY ? TIDE_TINY_ALIGNED : tide_sizeclass_count(kind));
     for (int i = 0; i < count && (cls < 0 || i < cls); i++) {
         uint32_t stride = tide_sizeclass_stride(kind, (unsigned)i);
         UNIT_HOLD(stride < size || stride % align != 0, "kind %d, %zu of %zu: %d, not %d", kind,
@@ -170,7 +173,7 @@ END_TEST
 START_TEST(aligned_lookups_at_their_ends)
 {
     ck_assert_int_eq(tide_sizeclass_aligned(TIDE_KIND_TINY, 0, 16), 0);
-    ck_assert_int_eq(tide_sizeclass_aligned(TIDE_KIND_TINY, 1, 65536), TIDE_TINY_ALL - 1);
+    ck_assert_int_eq(tide_sizeclass_aligned(TIDE_KIND_TINY, 1, 65536), TIDE_TINY_ALIGNED - 1);
     ck_assert_int_eq(tide_sizeclass_aligned(TIDE_KIND_TINY, 1, 131072), -1);
     ck_assert_int_eq(tide_sizeclass_aligned(TIDE_KIND_MIDAL, 4096, 1 << 18), TIDE_MIDAL_ALL - 1);
     ck_assert_int_eq(tide_sizeclass_aligned(TIDE_KIND_MIDAL, 4096, 1 << 19), -1);
@@ -180,6 +183,36 @@ START_TEST(aligned_lookups_at_their_ends)
     ck_assert_int_eq(tide_sizeclass_aligned(TIDE_KIND_LARGE, 1, TIDE_LARGE_TOP),
                      TIDE_LARGE_CLASSES - 1);
     ck_assert_int_eq(tide_sizeclass_aligned(TIDE_KIND_LARGE, 1, 2 * TIDE_LARGE_TOP), -1);
+}
+END_TEST
+
+/* Malloc's classes of Large up to 64 KiB: each size has the smallest class that holds it; first
+ * lines of blocks are in many sets of a cache of 64; and all names of tiers. */
+START_TEST(large_beside_tiny)
+{
+    uint64_t sets = 0;
+    for (size_t n = TIDE_MID_TOP + 1; n <= TIDE_LARGE_BESIDE; n++) {
+        unsigned slot = tide_sizeclass_slot_large(n);
+        unsigned cls = tide_slot_class(slot);
+        UNIT_HOLD(tide_slot_kind(slot) == TIDE_KIND_TINY && cls >= TIDE_TINY_ALIGNED &&
+                      cls < TIDE_TINY_ALL && usable(TIDE_KIND_TINY, cls) >= n &&
+                      usable(TIDE_KIND_TINY, cls) < n + 4096 + 1024,
+                  "%zu", n);
+        UNIT_HOLD(cls == TIDE_TINY_ALIGNED || 32768 + 4096 * (cls - TIDE_TINY_ALIGNED) < n, "%zu",
+                  n);
+    }
+    for (unsigned cls = 0; cls < TIDE_TINY_ALL; cls++) {
+        bool large = cls >= TIDE_TINY_ALIGNED;
+        ck_assert_int_eq(tide_sizeclass_is_large(TIDE_KIND_TINY, cls), large);
+        ck_assert_str_eq(tide_sizeclass_tier(TIDE_KIND_TINY, cls), large ? "large" : "tiny");
+        for (uint32_t block = 0; large && block < 7; block++)
+            sets |=
+                (uint64_t)1 << block * tide_sizeclass_stride(TIDE_KIND_TINY, cls) / TIDE_LINE % 64;
+    }
+    ck_assert_int_ge(__builtin_popcountll(sets), 24);
+    ck_assert_str_eq(tide_sizeclass_tier(TIDE_KIND_MID, 40), "mid");
+    ck_assert_str_eq(tide_sizeclass_tier(TIDE_KIND_MIDAL, 43), "mid");
+    ck_assert_str_eq(tide_sizeclass_tier(TIDE_KIND_LARGE, 0), "large");
 }
 END_TEST
 
@@ -198,6 +231,7 @@ END_TEST
 int main(void)
 {
     const TTest *const tests[] = {tables_ascend,
+                                  large_beside_tiny,
                                   strides_keep_blocks_aligned,
                                   mid_strides_are_skewed,
                                   named_borders_are_where_they_should_be,

@@ -57,6 +57,11 @@ TIDE_EXPORT void *tide_calloc(size_t count, size_t size)
     return block;
 }
 
+static bool api_is_large(const struct tide_block *block)
+{
+    return tide_sizeclass_is_large(block->kind, block->page != NULL ? block->page->cls : 0);
+}
+
 /* The block can stay where it is: the size fits and does not waste half of it. */
 static bool api_fits(const struct tide_block *block, size_t size)
 {
@@ -100,11 +105,11 @@ __attribute__((no_sanitize("thread"))) static bool api_has_room(const void *bloc
     if (index < 0 || !tide_page_is_out(page, (unsigned)index) ||
         tide_page_usable(page) < tide_sizeclass.tiny_max)
         return false;
-    if (page->kind == TIDE_KIND_TINY)
-        return ((const volatile uint64_t *)block)[1] != tide_key_mark(block);
-    if (page->kind == TIDE_KIND_MID)
+    if (tide_page_headed(page))
         return *(const volatile uint64_t *)tide_mid_word_at(window, block) ==
                (tide_key_word(cache->owner, page->cls) ^ (uintptr_t)block);
+    if (page->kind == TIDE_KIND_TINY)
+        return ((const volatile uint64_t *)block)[1] != tide_key_mark(block);
     return !tide_shelf_holds(page, (unsigned)index);
 }
 
@@ -114,8 +119,7 @@ static void *api_take_roomy(const void *ptr, const struct tide_block *old, size_
     struct tide_growth *growth = api_growth();
     size_t room = tide_growth_room(size, tide_sizeclass.tiny_max);
     if (growth == NULL || room == size)
-        return old->kind == TIDE_KIND_LARGE ? tide_route_take_growing(size)
-                                            : tide_route_malloc(size);
+        return api_is_large(old) ? tide_route_take_growing(size) : tide_route_malloc(size);
     int place = tide_growth_find(growth, ptr); /* it moves on */
     if (place < 0)
         place = tide_growth_place(growth, api_has_room);
@@ -277,10 +281,12 @@ TIDE_EXPORT void *tide_malloc_on(enum tide_tier tier, size_t size)
 
 TIDE_EXPORT enum tide_tier tide_tier_of(const volatile void *ptr)
 {
-    static const uint8_t tiers[TIDE_KINDS] = {TIDE_TIER_TINY, TIDE_TIER_MID, TIDE_TIER_MID,
-                                              TIDE_TIER_LARGE};
     struct tide_block block;
-    return tide_route_inspect((const void *)ptr, &block, NULL) ? tiers[block.kind] : TIDE_TIER_NONE;
+    if (!tide_route_inspect((const void *)ptr, &block, NULL))
+        return TIDE_TIER_NONE;
+    if (api_is_large(&block))
+        return TIDE_TIER_LARGE;
+    return block.kind == TIDE_KIND_TINY ? TIDE_TIER_TINY : TIDE_TIER_MID;
 }
 
 /* --- options --------------------------------------------------------------------- */
@@ -374,14 +380,14 @@ struct mallinfo2 tide_api_mallinfo2(void)
     size_t runs = stats.tiny.mapped_bytes + stats.mid.mapped_bytes + stats.large.mapped_bytes;
     struct tide_tier_stats mappings;
     size_t size;
-    tide_stats_class(TIDE_TIER_LARGE, TIDE_LARGE_CLASSES, &mappings, &size);
+    tide_stats_class(TIDE_TIER_LARGE, TIDE_REPORT_MAPPINGS, &mappings, &size);
     info.hblks = mappings.live_blocks;
     info.hblkhd = mappings.live_bytes;
     info.arena = runs - info.hblkhd;
     info.uordblks =
         stats.tiny.live_bytes + stats.mid.live_bytes + stats.large.live_bytes - info.hblkhd;
     info.fordblks = info.arena - info.uordblks;
-    info.fsmblks = stats.tiny.cached_bytes + stats.mid.cached_bytes;
+    info.fsmblks = stats.tiny.cached_bytes + stats.mid.cached_bytes + stats.large.cached_bytes;
     info.keepcost = stats.retained_bytes;
     return info;
 }

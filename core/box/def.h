@@ -61,16 +61,17 @@
     })
 
 enum {
-    TIDE_LINE = 64,          /* bytes of a cache line */
-    TIDE_ALIGN_MIN = 16,     /* alignment of every block */
-    TIDE_TINY_TOP = 2048,    /* largest Tiny block that a size can ask for */
-    TIDE_MID_TOP = 32768,    /* largest size that goes to Mid */
-    TIDE_LARGE_TOP = 1 << 20 /* largest size that can be a run; above: a mapping of its own */
+    TIDE_LINE = 64,            /* bytes of a cache line */
+    TIDE_ALIGN_MIN = 16,       /* alignment of every block */
+    TIDE_TINY_TOP = 2048,      /* largest Tiny block that a size can ask for */
+    TIDE_MID_TOP = 32768,      /* largest size that goes to Mid */
+    TIDE_LARGE_BESIDE = 65536, /* up to this size malloc takes blocks of Large beside Tiny */
+    TIDE_LARGE_TOP = 1 << 20   /* largest size that can be a run; above: a mapping of its own */
 };
 
 /* What a window of address space is cut into. */
 enum tide_kind {
-    TIDE_KIND_TINY,  /* near, no header */
+    TIDE_KIND_TINY,  /* near, no header; Large up to 64 KiB as well */
     TIDE_KIND_MID,   /* Mid source, 16-byte header (or its shadow) */
     TIDE_KIND_MIDAL, /* Mid source, no header: alignment above 16 */
     TIDE_KIND_LARGE, /* near, no header, runs of 36 KiB..1 MiB */

@@ -79,7 +79,6 @@ static bool judge_mid(const void *p, const struct tide_page *page, struct tide_b
 
 static bool judge_in_page(const void *p, struct tide_page *page, struct tide_block *block)
 {
-    static const char *const tiers[TIDE_KINDS] = {"tiny", "mid", "mid", "large"};
     if (page->stride == 0) /* committed, but no block was ever here */
         return judge_fault(block, "invalid pointer", "none");
     int index = tide_page_index(page, (uintptr_t)p);
@@ -87,7 +86,7 @@ static bool judge_in_page(const void *p, struct tide_page *page, struct tide_blo
     block->kind = page->kind;
     block->owner = atomic_load_explicit(&page->owner, memory_order_relaxed);
     block->usable = tide_page_usable(page);
-    block->fault.tier = tiers[page->kind];
+    block->fault.tier = tide_sizeclass_tier((enum tide_kind)page->kind, page->cls);
     block->fault.size = block->usable;
     block->fault.owner = block->owner & (TIDE_OWNER_IDS - 1);
     if (index < 0)
@@ -96,7 +95,7 @@ static bool judge_in_page(const void *p, struct tide_page *page, struct tide_blo
     if (block->owner == 0 || !tide_page_is_out(page, (unsigned)index))
         return index < page->bump ? judge_fault(block, "double free", "free")
                                   : judge_fault(block, "invalid pointer", "none");
-    if (page->kind == TIDE_KIND_MID)
+    if (tide_page_headed(page))
         return judge_mid(p, page, block);
     if (page->kind == TIDE_KIND_TINY && tide_tiny_is_marked(p) && tide_heap_holds(page, p))
         return judge_fault(block, "double free", "cached");

@@ -8,14 +8,15 @@ enum { LAST_NOTHING, LAST_FILL, LAST_SPILL, LAST_SPILLS_MOST = LAST_SPILL + 3 };
 
 enum {
     MAGAZINE_TINY_BYTES = 128 << 10, /* the most bytes one magazine grows to, */
-    MAGAZINE_MID_BYTES = 2048 << 10,
-    MAGAZINE_SLOTS_MIN = 16, /* between these many blocks */
+    MAGAZINE_MID_BYTES = 2048 << 10, /* and of Large */
+    MAGAZINE_SLOTS_MIN = 16,         /* between these many blocks */
     MAGAZINE_SLOTS_MAX = 256,
-    MAGAZINE_FIRST = 8,              /* what it begins with, */
-    MAGAZINE_FIRST_BYTES = 16 << 10, /* or as many blocks as these are, but two */
-    MAGAZINE_WARM = 3,               /* turns until a magazine counts as idle */
-    MAGAZINE_SWEPT = 4,              /* that are emptied at a time */
-    MAGAZINE_FULL_SHARES = 4         /* threads that have a whole budget each */
+    MAGAZINE_FIRST = 8,               /* what it begins with, */
+    MAGAZINE_FIRST_BYTES = 16 << 10,  /* or as many blocks as these are, but two */
+    MAGAZINE_WARM = 3,                /* turns until a magazine counts as idle */
+    MAGAZINE_SWEPT = 4,               /* that are emptied at a time, */
+    MAGAZINE_SWEPT_BYTES = 256 << 10, /* with so many bytes in all */
+    MAGAZINE_FULL_SHARES = 4          /* threads that have a whole budget each */
 };
 
 /* Nothing to take, no room, and no address is in its arena. */
@@ -61,7 +62,7 @@ static size_t magazine_stride(unsigned slot)
 
 static size_t magazine_most(unsigned slot)
 {
-    size_t bytes = slot < TIDE_TINY_ALL ? MAGAZINE_TINY_BYTES : MAGAZINE_MID_BYTES;
+    size_t bytes = slot < TIDE_TINY_ALIGNED ? MAGAZINE_TINY_BYTES : MAGAZINE_MID_BYTES;
     size_t most = bytes / magazine_stride(slot);
     return tide_min(tide_max(most, MAGAZINE_SLOTS_MIN), MAGAZINE_SLOTS_MAX);
 }
@@ -280,16 +281,19 @@ bool tide_magazine_fill(struct tide_cache *cache, unsigned slot)
     return got > 0;
 }
 
-/* Empties the next ones that have something. Lock held. */
+/* Empties the next ones that have something, and on until enough went. Lock held. */
 static void magazine_empty_some(struct tide_cache *cache)
 {
-    for (unsigned tries = 0, some = 0; tries < TIDE_SLOTS && some < MAGAZINE_SWEPT; tries++) {
+    size_t bytes = 0;
+    for (unsigned tries = 0, some = 0;
+         tries < TIDE_SLOTS && (some < MAGAZINE_SWEPT || bytes < MAGAZINE_SWEPT_BYTES); tries++) {
         unsigned slot = cache->next_sweep++ % TIDE_SLOTS;
         struct tide_magazine *magazine = tide_cache_magazine(cache, slot);
         size_t have = (size_t)(magazine->top - magazine->base);
         if (have > 0) {
             magazine_give(cache, magazine, have);
             magazine_lower(cache, slot, 0);
+            bytes += have * magazine_stride(slot);
             some++;
         }
     }

@@ -5,10 +5,9 @@
 
 void tide_mid_birth(struct tide_cache *cache)
 {
-    for (unsigned cls = 0; cls < TIDE_MID_CLASSES; cls++) {
-        struct tide_magazine *magazine =
-            tide_cache_magazine(cache, tide_slot_of(TIDE_KIND_MID, cls));
-        magazine->checked = tide_key_word(cache->owner, cls);
+    for (unsigned slot = TIDE_TINY_ALIGNED; slot < TIDE_SLOTS; slot++) {
+        struct tide_magazine *magazine = tide_cache_magazine(cache, slot);
+        magazine->checked = tide_key_word(cache->owner, tide_slot_class(slot));
         magazine->freed = magazine->checked ^ tide_key.freed;
         magazine->take_turn = magazine->free_turn = tide_key.freed;
         magazine->at = -8;

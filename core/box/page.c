@@ -26,11 +26,10 @@ struct tide_pages *tide_page_find_owner(uint32_t owner)
 void tide_page_report(const struct tide_page *page, const void *p, const char *what,
                       const char *call, const char *state)
 {
-    static const char *const tiers[TIDE_KINDS] = {"tiny", "mid", "mid", "large"};
     struct tide_fault fault = {what, call, "none", state, (uintptr_t)p, 0, 0};
     if (page != NULL && page->stride != 0) {
         uint32_t owner = atomic_load_explicit(&page->owner, memory_order_relaxed);
-        fault.tier = tiers[page->kind];
+        fault.tier = tide_sizeclass_tier((enum tide_kind)page->kind, page->cls);
         fault.size = tide_page_usable(page);
         fault.owner = owner & (TIDE_OWNER_IDS - 1);
     }
@@ -110,7 +109,7 @@ static void page_unlink_full(struct tide_bin *bin, struct tide_page *page)
  * has lost its mark; one of Mid has no live word either way. */
 static void page_set_limit(struct tide_page *page)
 {
-    bool fast = (page->kind == TIDE_KIND_TINY && !page->purged) || page->kind == TIDE_KIND_MID;
+    bool fast = (page->kind == TIDE_KIND_TINY && !page->purged) || tide_page_headed(page);
     fast = fast && tide_page_window(page)->mode == 0;
     TIDE_RELAXED_SET(&page->limit, fast ? page->bump * page->stride : 0);
 }
@@ -140,7 +139,7 @@ static struct tide_page *page_open(struct tide_pages *pages, enum tide_kind kind
     page->recip = UINT64_MAX / page->stride + 1;
     page->blocks = (uint16_t)(((size_t)1 << window->shift) / page->stride);
     page->purge_at = page->blocks / 2;
-    page->lead = kind == TIDE_KIND_MID ? TIDE_MID_HEADER : 0;
+    page->lead = tide_sizeclass_is_headed(kind, cls) ? TIDE_MID_HEADER : 0;
     page->magazine = tide_sizeclass_kept(kind, cls);
     _Atomic uint64_t *bits = tide_page_bits(page);
     unsigned words =

@@ -127,9 +127,9 @@ TIDE_INLINE uint64_t tide_page_freed(struct tide_page_look *look, const struct t
 TIDE_INLINE bool tide_page_is_plain(struct tide_page_look *look, const struct tide_page *page,
                                     const void *p)
 {
-    if (page->kind == TIDE_KIND_TINY)
-        return ((const uint64_t *)p)[1] == tide_key_mark(p);
-    return page->kind == TIDE_KIND_MID && page->limit != 0 &&
+    if (!tide_page_headed(page))
+        return page->kind == TIDE_KIND_TINY && ((const uint64_t *)p)[1] == tide_key_mark(p);
+    return page->limit != 0 &&
            ((const uint64_t *)p)[-1] == (tide_page_freed(look, page) ^ (uintptr_t)p);
 }
 

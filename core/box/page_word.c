@@ -7,16 +7,16 @@
 void tide_page_dress(const struct tide_page *page, void *const *blocks, unsigned n, unsigned bare)
 {
     const struct tide_window *window = tide_page_window(page);
-    if (page->kind == TIDE_KIND_TINY) {
+    if (page->kind == TIDE_KIND_TINY && !tide_page_headed(page)) {
         for (unsigned i = bare; i < n; i++)
             ((uint64_t *)blocks[i])[1] = tide_key_mark(blocks[i]);
-    } else if (page->kind == TIDE_KIND_MID && (window->mode & TIDE_MODE_SHADOW) != 0) {
+    } else if (tide_page_headed(page) && (window->mode & TIDE_MODE_SHADOW) != 0) {
         if ((window->mode & TIDE_MODE_MODEL) != 0)
             for (unsigned i = 0; i < n; i++)
                 tide_source_touch_slow((char *)blocks[i] - 8, 8, window->delay);
         for (unsigned i = 0; i < n; i++)
             ((uint64_t *)blocks[i])[-1] = tide_key_canary(blocks[i]);
-    } else if (page->kind == TIDE_KIND_MID && window->mode == 0 && bare < n) {
+    } else if (tide_page_headed(page) && window->mode == 0 && bare < n) {
         uint32_t owner = atomic_load_explicit(&page->owner, memory_order_relaxed);
         uint64_t word = tide_key_word(owner, page->cls) ^ tide_key.freed;
         for (unsigned i = bare; i < n; i++)
@@ -27,7 +27,7 @@ void tide_page_dress(const struct tide_page *page, void *const *blocks, unsigned
 /* In front of a Mid block whose checked word is in the shadow stands a canary. */
 static bool page_canary_ok(const struct tide_page *page, const void *p)
 {
-    if (page->kind != TIDE_KIND_MID || (tide_page_window(page)->mode & TIDE_MODE_SHADOW) == 0)
+    if (!tide_page_headed(page) || (tide_page_window(page)->mode & TIDE_MODE_SHADOW) == 0)
         return true;
     return ((const uint64_t *)p)[-1] == tide_key_canary(p);
 }
@@ -39,10 +39,9 @@ static bool page_is_held(const struct tide_page *page, const void *p)
 {
     const struct tide_window *window = tide_page_window(page);
     uint32_t owner = atomic_load_explicit(&page->owner, memory_order_relaxed);
-    if (page->kind == TIDE_KIND_TINY)
-        return ((const uint64_t *)p)[1] == (tide_key_mark(p) ^ tide_key.freed);
-    if (page->kind != TIDE_KIND_MID)
-        return false;
+    if (!tide_page_headed(page))
+        return page->kind == TIDE_KIND_TINY &&
+               ((const uint64_t *)p)[1] == (tide_key_mark(p) ^ tide_key.freed);
     const uint64_t *at = (const uint64_t *)p - 1;
     if ((window->mode & TIDE_MODE_SHADOW) != 0)
         at = &window->shadow[((uintptr_t)p - window->base) >> TIDE_SHADOW_SHIFT];
@@ -53,7 +52,8 @@ static bool page_is_held(const struct tide_page *page, const void *p)
  * written there since it came home before. Nobody can tell, and nobody gets it again. */
 static bool page_is_lost(const struct tide_page *page, const void *p)
 {
-    return page->kind == TIDE_KIND_TINY && ((const uint64_t *)p)[1] != tide_key_mark(p);
+    return page->kind == TIDE_KIND_TINY && !tide_page_headed(page) &&
+           ((const uint64_t *)p)[1] != tide_key_mark(p);
 }
 
 bool tide_page_sound(const struct tide_page *page, void *block, const char *call)
@@ -95,9 +95,9 @@ static bool page_word_arrive(const struct tide_pages *pages, struct tide_page_lo
 {
     size_t offset;
     struct tide_page *page = tide_arena_page((uintptr_t)block, &offset);
-    if (page != NULL && page->kind == TIDE_KIND_TINY)
+    if (page != NULL && page->kind == TIDE_KIND_TINY && !tide_page_headed(page))
         return page_mark_arrive(pages, page, block);
-    if (page == NULL || page->kind != TIDE_KIND_MID || page->limit == 0)
+    if (page == NULL || !tide_page_headed(page) || page->limit == 0)
         return true; /* nothing tells; the allocation bit will */
     uint64_t *at = (uint64_t *)block - 1;
     uint64_t freed = tide_page_freed(look, page) ^ (uintptr_t)block, live = freed ^ tide_key.freed;

@@ -149,6 +149,12 @@ TIDE_INLINE const struct tide_window *tide_page_window(const struct tide_page *p
     return &tide_windows[page->window];
 }
 
+/* Has each block of the page a header in front of it, or its word in a shadow table? */
+TIDE_INLINE bool tide_page_headed(const struct tide_page *page)
+{
+    return page->lead != 0;
+}
+
 /* The first byte of the page's segment. */
 TIDE_INLINE uintptr_t tide_page_base(const struct tide_page *page)
 {

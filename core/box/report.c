@@ -103,22 +103,21 @@ static void report_add_mappings(const struct tide_tally *tally, struct tide_tier
 }
 
 static void report_add_kind(const struct tide_tally *tally, enum tide_kind kind,
-                            struct tide_tier_stats *out)
+                            struct tide_stats *out)
 {
+    struct tide_tier_stats *own = kind == TIDE_KIND_TINY ? &out->tiny : &out->mid;
     for (unsigned cls = 0; cls < tide_sizeclass_count(kind); cls++)
-        report_add_row(tally, kind, cls, out);
+        report_add_row(tally, kind, cls, tide_sizeclass_is_large(kind, cls) ? &out->large : own);
 }
 
 void tide_report_stats(const struct tide_tally *tally, struct tide_stats *out)
 {
     memset(out, 0, sizeof *out);
-    report_add_kind(tally, TIDE_KIND_TINY, &out->tiny);
-    report_add_kind(tally, TIDE_KIND_MID, &out->mid);
-    report_add_kind(tally, TIDE_KIND_MIDAL, &out->mid);
+    for (enum tide_kind kind = TIDE_KIND_TINY; kind < TIDE_KINDS; kind++)
+        report_add_kind(tally, kind, out);
     out->mid.live_blocks += tally->runs;
     out->mid.live_bytes += tally->run_bytes;
     out->mid.mapped_bytes += tally->run_bytes;
-    report_add_kind(tally, TIDE_KIND_LARGE, &out->large);
     report_add_mappings(tally, &out->large);
     out->retained_bytes = TIDE_STAT_GET(retained);
     out->decommits = TIDE_STAT_GET(decommits);
@@ -148,17 +147,20 @@ int tide_report_class(const struct tide_tally *tally, enum tide_tier tier, size_
         kind = index < TIDE_MID_CLASSES ? TIDE_KIND_MID : TIDE_KIND_MIDAL;
         index -= kind == TIDE_KIND_MIDAL ? TIDE_MID_CLASSES : 0;
     } else if (tier == TIDE_TIER_LARGE) {
-        kind = TIDE_KIND_LARGE;
-        if (index == TIDE_LARGE_CLASSES) { /* mappings: each has its own size */
+        kind = index < TIDE_BESIDE_CLASSES ? TIDE_KIND_TINY : TIDE_KIND_LARGE;
+        if (index == TIDE_REPORT_MAPPINGS) { /* each has its own size */
             report_add_mappings(tally, out);
             return 0;
         }
+        index += kind == TIDE_KIND_TINY ? TIDE_TINY_ALIGNED : -(size_t)TIDE_BESIDE_CLASSES;
+    } else if (index >= TIDE_TINY_ALIGNED) {
+        return -ENOENT;
     }
     if (index >= tide_sizeclass_count(kind))
         return -ENOENT;
     report_add_row(tally, kind, (unsigned)index, out);
     *block_size = tide_sizeclass_stride(kind, (unsigned)index) -
-                  (kind == TIDE_KIND_MID ? TIDE_MID_HEADER : 0);
+                  (tide_sizeclass_is_headed(kind, (unsigned)index) ? TIDE_MID_HEADER : 0);
     return 0;
 }
 

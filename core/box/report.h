@@ -32,6 +32,9 @@ void tide_report_count(struct tide_tally *tally);
 /* The public figures of a tally. */
 void tide_report_stats(const struct tide_tally *tally, struct tide_stats *out);
 
+/* The class of Large that stands for mappings, behind those of runs. */
+enum { TIDE_REPORT_MAPPINGS = TIDE_BESIDE_CLASSES + TIDE_LARGE_CLASSES };
+
 /* Class `index` of a tier; see tide_stats_class(). */
 int tide_report_class(const struct tide_tally *tally, enum tide_tier tier, size_t index,
                       struct tide_tier_stats *out, size_t *block_size);

@@ -7,6 +7,7 @@
 #include "box/clock.h"
 #include "box/numa.h"
 #include "box/pagemap.h"
+#include "box/sizeclass.h"
 #include "box/vmem.h"
 
 enum { RESIDENCY_BATCH = 512 };
@@ -76,16 +77,15 @@ static void residency_segment(struct residency_walk *walk, uintptr_t base, uint6
     walk->at += pages;
 }
 
-static bool residency_is_of(enum tide_tier tier, unsigned kind)
+/* Whether a segment is in use, and by blocks of the tier. */
+static bool residency_is_of(enum tide_tier tier, const struct tide_page *page)
 {
-    switch (kind) {
-    case TIDE_KIND_TINY:
-        return tier == TIDE_TIER_TINY;
-    case TIDE_KIND_LARGE:
+    enum tide_kind kind = (enum tide_kind)TIDE_RELAXED_GET(&page->kind);
+    if (atomic_load_explicit(&page->owner, memory_order_relaxed) == 0)
+        return false;
+    if (tide_sizeclass_is_large(kind, TIDE_RELAXED_GET(&page->cls)))
         return tier == TIDE_TIER_LARGE;
-    default:
-        return tier == TIDE_TIER_MID;
-    }
+    return tier == (kind == TIDE_KIND_TINY ? TIDE_TIER_TINY : TIDE_TIER_MID);
 }
 
 /* Goes over the segments in use: counts them, or (walk->strata != 0) asks. */
@@ -95,12 +95,12 @@ static void residency_go(struct residency_walk *walk)
     for (unsigned i = 0; i < windows; i++) {
         const struct tide_window *window = &tide_windows[i];
         size_t span = atomic_load_explicit(&window->span, memory_order_acquire);
-        if (span == 0 || !residency_is_of(walk->tier, window->kind))
+        if (span == 0)
             continue;
         uint64_t pages = ((uint64_t)1 << window->shift) / tide_vmem_page_size();
         size_t segments = (span + (window->first - window->base)) >> window->shift;
         for (size_t k = 0; k < segments; k++) {
-            if (atomic_load_explicit(&window->pages[k].owner, memory_order_relaxed) == 0)
+            if (!residency_is_of(walk->tier, &window->pages[k]))
                 continue;
             if (walk->strata == 0)
                 walk->count += pages;

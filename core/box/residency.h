@@ -4,7 +4,7 @@
  * owns:      nothing
  * threads:   any; takes no lock
  * invariant: only memory in use by pages is asked about; nothing is touched
- * uses:      pagemap, numa, vmem, clock
+ * uses:      sizeclass, pagemap, numa, vmem, clock
  * used by:   report, api
  * not here:  where they ought to be (source, segment)
  * test:      tests/test_residency.c

@@ -58,10 +58,10 @@ static void *route_take_one(struct tide_pages *pages, enum tide_kind kind, unsig
     tide_lock_drop(&pages->lock);
     if (got == 0)
         return NULL;
-    if (kind == TIDE_KIND_TINY)
-        tide_tiny_clear_mark(block);
-    if (kind == TIDE_KIND_MID)
+    if (tide_sizeclass_is_headed(kind, cls))
         tide_mid_set_live(tide_pagemap_find((uintptr_t)block), block, pages->owner, cls);
+    else if (kind == TIDE_KIND_TINY)
+        tide_tiny_clear_mark(block);
     return block;
 }
 
@@ -71,7 +71,7 @@ TIDE_COLD static void route_set_aside(void *odd)
 {
     struct tide_block block;
     tide_judge(odd, &block);
-    if (block.kind == TIDE_KIND_TINY &&
+    if (block.kind == TIDE_KIND_TINY && !tide_page_headed(block.page) &&
         ((const uint64_t *)odd)[1] != (tide_key_mark(odd) ^ tide_key.freed)) {
         TIDE_STAT_ADD(lost, 1);
         return;
@@ -105,10 +105,10 @@ static void *route_take_cached(struct tide_cache *cache, enum tide_kind kind, un
             route_set_aside(block);
             continue;
         }
-        if (kind == TIDE_KIND_TINY)
-            tide_tiny_clear_mark(block);
-        else
+        if (magazine->headed)
             tide_mid_set_live(tide_pagemap_find((uintptr_t)block), block, cache->owner, cls);
+        else
+            tide_tiny_clear_mark(block);
         return block;
     }
 }
@@ -296,9 +296,10 @@ TIDE_NOINLINE static void *route_malloc_rest(size_t size, struct tide_cache *cac
         struct route_visit visit = route_enter(cache); /* the class tables are there after it */
         route_leave(&visit);
     }
-    if (size > TIDE_MID_TOP)
+    if (size > TIDE_LARGE_BESIDE)
         return tide_route_take_large(NULL, size, 1, NULL);
-    unsigned slot = tide_sizeclass_slot(size);
+    bool large = size > TIDE_MID_TOP;
+    unsigned slot = large ? tide_sizeclass_slot_large(size) : tide_sizeclass_slot(size);
     if (odd != NULL) {
         struct tide_magazine *magazine = &cache->slot[slot];
         if (TIDE_LIKELY(!route_is_odd(magazine, odd))) { /* overwritten, but in no hands */
@@ -307,7 +308,9 @@ TIDE_NOINLINE static void *route_malloc_rest(size_t size, struct tide_cache *cac
         }
         route_set_aside(odd);
     }
-    return tide_route_take(NULL, tide_slot_kind(slot), tide_slot_class(slot), NULL);
+    void *block = tide_route_take(NULL, tide_slot_kind(slot), tide_slot_class(slot), NULL);
+    /* A mapping may fit where a segment does not. */
+    return block != NULL || !large ? block : tide_route_take_large(NULL, size, 1, NULL);
 }
 
 TIDE_NOINLINE void *tide_route_malloc_slow(size_t size, struct tide_cache *cache, void *odd)
@@ -319,6 +322,8 @@ TIDE_NOINLINE void *tide_route_malloc_slow(size_t size, struct tide_cache *cache
 TIDE_NOINLINE void *tide_route_malloc_large(size_t size, struct tide_cache *cache)
 {
     size_t step = (size - 1) >> 12;
+    if (step < TIDE_LARGE_BESIDE >> 12) /* classes are 4 KiB apart */
+        return tide_route_pop(size, cache, TIDE_LINE * (TIDE_TINY_ALIGNED - 8 + step));
     void *block = NULL;
     if (TIDE_LIKELY(step < TIDE_SHELF_LARGEST >> 12))
         block = route_take_fast(cache, tide_shelf_row_of[step]);
@@ -347,7 +352,7 @@ TIDE_INLINE bool route_glance(const void *p, struct route_glance *seen)
     if (owner == 0 || offset >= TIDE_RELAXED_GET(&page->limit) ||
         offset * page->recip >= page->recip)
         return false;
-    bool mid = page->kind == TIDE_KIND_MID;
+    bool mid = tide_page_headed(page);
     uint64_t pick = -(uint64_t)mid; /* no branch: the tiers come in any order */
     uint64_t word = (tide_key_word(owner, page->cls) & pick) | (tide_key.mark & ~pick);
     *seen = (struct route_glance){
@@ -389,7 +394,7 @@ static bool route_shelve(struct tide_cache *cache, const struct tide_page *page,
 
 static void route_send(struct tide_cache *cache, const struct tide_block *block, void *p)
 {
-    if (block->kind == TIDE_KIND_TINY)
+    if (!tide_page_headed(block->page))
         tide_tiny_set_coming(p);
     tide_remote_put(cache->outbox, block->page, p);
 }
@@ -411,10 +416,10 @@ static void route_free_live(const struct route_visit *visit, const struct tide_b
             tide_magazine_sweep(visit->cache);
         return;
     }
-    if (block->kind == TIDE_KIND_TINY)
-        tide_tiny_set_mark(p);
-    if (block->kind == TIDE_KIND_MID)
+    if (tide_page_headed(block->page))
         tide_mid_set_freed(block->window, p, own ? TIDE_MID_FREED : TIDE_MID_REMOTE);
+    else
+        tide_tiny_set_mark(p);
     if (own)
         route_push(visit->cache, block->page, p);
     else if (visit->cache != NULL)
@@ -475,12 +480,12 @@ TIDE_INLINE bool route_free_remote(struct tide_cache *cache, void *p)
     return batch != NULL;
 }
 
-/* A live, own block of aligned Mid or of Large, `at` bytes into the primary window of its kind, goes
- * on the thread's shelf, if there is room. False: not that simple. */
+/* A live, own block of aligned Mid or of Large, in the primary window of its kind, goes on the
+ * thread's shelf, if there is room. False: not that simple. */
 TIDE_INLINE bool route_free_shelf(struct tide_cache *cache, const struct tide_window *window,
-                                  size_t at, unsigned shift, unsigned words, void *p)
+                                  unsigned shift, unsigned words, void *p)
 {
-    size_t segment = at >> shift;
+    size_t at = (uintptr_t)p - window->base, segment = at >> shift;
     struct tide_page *page = &window->pages[segment];
     if (TIDE_UNLIKELY(atomic_load_explicit(&page->owner, memory_order_relaxed) != cache->owner))
         return false;
@@ -524,36 +529,28 @@ TIDE_NOINLINE static void route_free_judged(void *p, struct tide_cache *cache, c
         route_report(&block, p, call);
 }
 
-/* Whatever does not go on the shelf. */
-TIDE_NOINLINE static void route_free_rest(void *p, struct tide_cache *cache, const char *call)
+TIDE_NOINLINE void tide_route_free_slow(void *p, struct tide_cache *cache, const char *call)
 {
     /* Where Mid is far, own blocks come this way, too, and are the first to be looked for. */
     if (cache->deep != NULL || !route_free_remote(cache, p))
         route_free_judged(p, cache, call);
 }
 
-TIDE_NOINLINE void tide_route_free_slow(void *p, struct tide_cache *cache, const char *call)
-{
-    route_free_rest(p, cache, call);
-}
-
 TIDE_NOINLINE static void route_free_midal(void *p, struct tide_cache *cache)
 {
     const struct tide_window *window = &tide_windows[TIDE_KIND_MIDAL];
-    size_t at = (uintptr_t)p - TIDE_RELAXED_GET(&window->first);
-    if (TIDE_UNLIKELY(at >= atomic_load_explicit(&window->span, memory_order_acquire) ||
-                      !route_free_shelf(cache, window, at, TIDE_SHIFT_SMALL, TIDE_MIDAL_WORDS, p)))
-        route_free_rest(p, cache, "free");
+    if (TIDE_UNLIKELY(!tide_window_holds(window, (uintptr_t)p) ||
+                      !route_free_shelf(cache, window, TIDE_SHIFT_SMALL, TIDE_MIDAL_WORDS, p)))
+        tide_route_free_slow(p, cache, "free");
 }
 
 TIDE_NOINLINE void tide_route_free_outside(void *p, struct tide_cache *cache)
 {
     const struct tide_window *window = &tide_windows[TIDE_KIND_LARGE];
-    size_t at = (uintptr_t)p - TIDE_RELAXED_GET(&window->first);
-    if (at >= atomic_load_explicit(&window->span, memory_order_acquire))
+    if (!tide_window_holds(window, (uintptr_t)p))
         return route_free_midal(p, cache);
-    if (TIDE_UNLIKELY(!route_free_shelf(cache, window, at, TIDE_SHIFT_LARGE, TIDE_LARGE_WORDS, p)))
-        route_free_rest(p, cache, "free");
+    if (TIDE_UNLIKELY(!route_free_shelf(cache, window, TIDE_SHIFT_LARGE, TIDE_LARGE_WORDS, p)))
+        tide_route_free_slow(p, cache, "free");
 }
 
 TIDE_NOINLINE void tide_route_free_full(void *p, struct tide_cache *cache)

@@ -3,7 +3,8 @@
  *
  * owns:      nothing
  * threads:   any
- * invariant: first match wins: size <= tiny_max Tiny, <= 32 KiB Mid, else Large;
+ * invariant: first match wins: size <= tiny_max Tiny, <= 32 KiB Mid, else Large, up to 64 KiB
+ *            from magazines as well;
  *            alignment above 16 goes to pages without headers in the same tier
  * uses:      tiny, mid, life, judge
  * used by:   heaps, api, override
@@ -53,13 +54,10 @@ bool tide_route_inspect(const void *p, struct tide_block *out, const char *call)
 /* Gives what the calling thread holds to the pages: magazines and outbox. */
 void tide_route_flush_thread(void);
 
-TIDE_INLINE void *tide_route_malloc(size_t size)
+/* A block of the magazine at this offset in the thread's cache. */
+TIDE_INLINE void *tide_route_pop(size_t size, struct tide_cache *cache, size_t offset)
 {
-    struct tide_cache *cache = tide_self;
-    if (TIDE_UNLIKELY(size > TIDE_MID_TOP))
-        return tide_route_malloc_large(size, cache);
-    struct tide_magazine *magazine =
-        (struct tide_magazine *)((char *)cache->slot + tide_sizeclass_offset(size));
+    struct tide_magazine *magazine = (struct tide_magazine *)((char *)cache->slot + offset);
     __asm__("" : "+r"(magazine)); /* one address, computed once */
     tide_self_set(&tide_cache_busy);
     void **top = TIDE_RELAXED_GET(&magazine->top);
@@ -76,6 +74,14 @@ TIDE_INLINE void *tide_route_malloc(size_t size)
         return tide_route_malloc_slow(size, cache, block);
     tide_mid_store(block + TIDE_AGAIN(at), word ^ magazine->take_turn);
     return block;
+}
+
+TIDE_INLINE void *tide_route_malloc(size_t size)
+{
+    struct tide_cache *cache = tide_self;
+    if (TIDE_UNLIKELY(size > TIDE_MID_TOP))
+        return tide_route_malloc_large(size, cache);
+    return tide_route_pop(size, cache, tide_sizeclass_offset(size));
 }
 
 /* The magazine for a place in the arena, when a block of an own page that free() may take starts

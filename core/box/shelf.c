@@ -3,7 +3,7 @@
 
 enum { SHELF_FULL_SHARES = 4 }; /* threads that have a whole budget each */
 
-/* Rows of Large by sizes of 4 KiB: in steps of one up to 64 KiB, of two and of four from there. */
+/* Rows of Large by sizes of 4 KiB, above 64 KiB: in steps of two, of four from 128 KiB on. */
 #define ROW(cls)                                                                                   \
     (uint16_t)(offsetof(struct tide_shelf, large) + (cls) * sizeof(struct tide_shelf_large))
 #define ROWS(first, step, cls)                                                                     \
@@ -13,9 +13,11 @@ enum { SHELF_FULL_SHARES = 4 }; /* threads that have a whole budget each */
                        [(first) + 3 * (step)...(first) + 4 * (step)-1] = ROW((cls) + 3)
 
 const uint16_t tide_shelf_row_of[TIDE_SHELF_LARGEST >> 12] = {
-    [0 ... 7] = ROW(0), /* none of Large */
-    ROWS(8, 1, 0),      ROWS(12, 1, 4),  ROWS(16, 2, 8),
-    ROWS(24, 2, 12),    ROWS(32, 4, 16), ROWS(48, 4, 20)};
+    [0 ... 15] = ROW(0), /* malloc does not ask for so little */
+    ROWS(16, 2, 8),
+    ROWS(24, 2, 12),
+    ROWS(32, 4, 16),
+    ROWS(48, 4, 20)};
 
 static _Atomic int shelf_users;
 

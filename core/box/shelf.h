@@ -58,7 +58,8 @@ struct tide_shelf {
 
 _Static_assert(sizeof(struct tide_shelf) <= UINT16_MAX, "a page says in 16 bits where its row is");
 
-/* The row for n bytes of Large, up to TIDE_SHELF_LARGEST: its offset in a shelf, by (n - 1) >> 12. */
+/* The row for n bytes of Large, above TIDE_LARGE_BESIDE and up to TIDE_SHELF_LARGEST: its offset in
+ * a shelf, by (n - 1) >> 12. */
 extern const uint16_t tide_shelf_row_of[TIDE_SHELF_LARGEST >> 12];
 
 /* An empty shelf in zeroed memory. */

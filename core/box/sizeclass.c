@@ -10,9 +10,14 @@
     1024, EIGHT(1024, 128), EIGHT(2048, 256), EIGHT(4096, 512), EIGHT(8192, 1024),                 \
         EIGHT(16384, 2048)
 
+/* Large beside Tiny: each class some lines more than its size, which has room for the header and
+ * spreads the first lines of blocks over the sets of a cache. */
+#define BESIDE(cls) (32768 + ((cls) + 1) * 4096 + (2 * (cls) + 1) * TIDE_LINE)
+
 static const uint32_t class_tiny[TIDE_TINY_ALL] = {
-    EIGHT(0, 16), EIGHT(128, 16), EIGHT(256, 32), EIGHT(512, 64), EIGHT(1024, 128),
-    4096,         8192,           16384,          32768,          65536};
+    EIGHT(0, 16), EIGHT(128, 16), EIGHT(256, 32), EIGHT(512, 64), EIGHT(1024, 128), 4096,
+    8192,         16384,          32768,          65536,          BESIDE(0),        BESIDE(1),
+    BESIDE(2),    BESIDE(3),      BESIDE(4),      BESIDE(5),      BESIDE(6),        BESIDE(7)};
 
 static const uint32_t class_mid[TIDE_MID_CLASSES] = {MID_SIZES};
 
@@ -118,6 +123,13 @@ unsigned tide_sizeclass_count(enum tide_kind kind)
     return class_table[kind].count;
 }
 
+const char *tide_sizeclass_tier(enum tide_kind kind, unsigned cls)
+{
+    if (tide_sizeclass_is_large(kind, cls))
+        return "large";
+    return kind == TIDE_KIND_TINY ? "tiny" : "mid";
+}
+
 /* No class below this one holds n bytes, n > 0. The tables have eight sizes per doubling, but
  * for small ones and for those behind `last`. */
 static unsigned class_guess(enum tide_kind kind, size_t n)
@@ -141,10 +153,11 @@ static unsigned class_guess(enum tide_kind kind, size_t n)
 int tide_sizeclass_aligned(enum tide_kind kind, size_t size, size_t align)
 {
     const struct class_table *table = &class_table[kind];
+    unsigned count = kind == TIDE_KIND_TINY ? TIDE_TINY_ALIGNED : table->count;
     size_t least = tide_align_up(tide_max(size, 1), align); /* so much it has to be */
-    if (least < size || least > table->size[table->count - 1])
+    if (least < size || least > table->size[count - 1])
         return -1;
-    for (unsigned cls = class_guess(kind, least); cls < table->count; cls++)
+    for (unsigned cls = class_guess(kind, least); cls < count; cls++)
         if (table->size[cls] >= size && (table->size[cls] & (align - 1)) == 0)
             return (int)cls;
     return -1;

@@ -7,13 +7,15 @@
  *            Mid strides are multiples of 32 and never of 1024, so that header and
  *            first payload bytes share a line and blocks spread over the cache
  * uses:      def
- * used by:   page, magazine, tiny, mid, heap, route, heaps, report
+ * used by:   page, shelf, magazine, tiny, mid, heap, judge, route, heaps, residency, report
  * not here:  which tier a size goes to (route)
  * test:      tests/test_sizeclass.c
  *
  * Eight classes per doubling: at most 12.5 % of a block is slack. Tiny goes in
- * steps of 16 up to 256. The last Tiny and aligned-Mid classes exist only for
- * alignments that no smaller stride is a multiple of.
+ * steps of 16 up to 256. Some classes of Tiny and the last ones of aligned Mid exist only for
+ * alignments that no smaller stride is a multiple of. malloc takes Large up to 64 KiB, of which a
+ * program may have as many as of Mid, from the last classes of Tiny's kind: they have magazines,
+ * and headers as Mid has.
  */
 #ifndef TIDE_BOX_SIZECLASS_H
 #define TIDE_BOX_SIZECLASS_H
@@ -22,11 +24,13 @@
 
 enum {
     TIDE_TINY_CLASSES = 40,  /* reachable by size: 16..2048 */
-    TIDE_TINY_ALL = 45,      /* and 4 KiB..64 KiB, for alignments */
+    TIDE_TINY_ALIGNED = 45,  /* and 4 KiB..64 KiB, for alignments */
+    TIDE_BESIDE_CLASSES = 8, /* 36 KiB..64 KiB: blocks of Large beside Tiny */
+    TIDE_TINY_ALL = TIDE_TINY_ALIGNED + TIDE_BESIDE_CLASSES,
     TIDE_MID_CLASSES = 41,   /* 1024..32768 */
     TIDE_MIDAL_ALL = 44,     /* and 64 KiB..256 KiB, for alignments */
     TIDE_LARGE_CLASSES = 40, /* 36 KiB..1 MiB */
-    TIDE_CLASSES_MAX = 45,
+    TIDE_CLASSES_MAX = 53,
     TIDE_MIDAL_SHIFT = 10, /* eight classes per doubling above 1 << shift; the class before them */
     TIDE_LARGE_SHIFT = 15, /* is 1 << shift itself, but in Large */
     TIDE_MID_HEADER = 16,
@@ -63,7 +67,7 @@ uint32_t tide_sizeclass_stride(enum tide_kind kind, unsigned cls);
 unsigned tide_sizeclass_count(enum tide_kind kind);
 
 /* The smallest class of a kind without header whose stride is at least `size` and
- * a multiple of `align` (a power of two), or -1. */
+ * a multiple of `align` (a power of two), or -1. Not those of Large beside Tiny. */
 int tide_sizeclass_aligned(enum tide_kind kind, size_t size, size_t align);
 
 /* The place of n > 1 << shift among eight sizes per doubling, of which that is the base. */
@@ -85,6 +89,27 @@ TIDE_INLINE unsigned tide_sizeclass_slot(size_t n)
 {
     return (unsigned)tide_sizeclass_offset(n) / TIDE_LINE;
 }
+
+/* The slot of n > 32768, up to 65536. */
+TIDE_INLINE unsigned tide_sizeclass_slot_large(size_t n)
+{
+    return TIDE_TINY_ALIGNED + tide_sizeclass_eighth(n, TIDE_LARGE_SHIFT);
+}
+
+/* Are these blocks of Large, whatever kind they are of? */
+TIDE_INLINE bool tide_sizeclass_is_large(enum tide_kind kind, unsigned cls)
+{
+    return kind == TIDE_KIND_LARGE || (kind == TIDE_KIND_TINY && cls >= TIDE_TINY_ALIGNED);
+}
+
+/* Do these blocks have a header, Mid's? */
+TIDE_INLINE bool tide_sizeclass_is_headed(enum tide_kind kind, unsigned cls)
+{
+    return kind == TIDE_KIND_MID || (kind == TIDE_KIND_TINY && cls >= TIDE_TINY_ALIGNED);
+}
+
+/* "tiny", "mid" or "large". */
+const char *tide_sizeclass_tier(enum tide_kind kind, unsigned cls);
 
 /* The class of Tiny for n <= 2048, of Mid for n <= 32768, whatever tiny_max is. */
 unsigned tide_sizeclass_tiny(size_t n);

@@ -50,7 +50,7 @@ FUZZ_PLAIN static void valid_page(const struct tide_pages *pages, enum tide_kind
 {
     VALID(page->owner == pages->owner && page->kind == kind && page->cls == cls);
     VALID(page->stride == tide_sizeclass_stride(kind, cls));
-    VALID(page->lead == (kind == TIDE_KIND_MID ? 16 : 0));
+    VALID(page->lead == (tide_sizeclass_is_headed(kind, cls) ? 16 : 0));
     VALID(page->used > 0 && page->used <= page->bump && page->bump <= page->blocks);
     VALID(valid_bits(page) == page->used);
     VALID(page->limit == 0 || page->limit == page->bump * page->stride);
