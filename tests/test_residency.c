@@ -3,6 +3,7 @@
 
 #include "box/pagemap.h"
 #include "box/segment.h"
+#include "box/sizeclass.h"
 #include "unit_base.h"
 
 enum { SEGMENTS = 40, SMALL = 1 << TIDE_SHIFT_SMALL, PER = SMALL / 4096 };
@@ -111,6 +112,25 @@ START_TEST(other_tiers_are_other_pages)
 }
 END_TEST
 
+/* Segments of Tiny's window with blocks of Large are of Large. */
+START_TEST(large_beside_tiny_is_large)
+{
+    static const uint8_t classes[] = {0, TIDE_TINY_ALIGNED - 1, TIDE_TINY_ALIGNED,
+                                      TIDE_TINY_ALL - 1};
+    struct tide_residency found;
+    for (int i = 0; i < 4; i++) {
+        struct tide_page *page = tide_segment_take(TIDE_KIND_TINY, 0);
+        page->cls = classes[i];
+        atomic_store_explicit(&page->owner, 1, memory_order_relaxed);
+    }
+    for (int tier = TIDE_TIER_TINY; tier <= TIDE_TIER_LARGE; tier++) {
+        int ret = tide_residency_read((enum tide_tier)tier, 0, &found);
+        ck_assert(ret == 0 || ret == -EPERM || ret == -ENOSYS);
+        ck_assert_uint_eq(found.pages, tier == TIDE_TIER_MID ? 0 : 2 * PER);
+    }
+}
+END_TEST
+
 /* All of a memfd has memory; the kernel tells about pages that were touched. */
 START_TEST(shared_memory_is_counted_by_its_mapping)
 {
@@ -138,6 +158,7 @@ int main(void)
                                   asked_about_all_it_is_exact,
                                   a_sample_is_as_good_as_it_says,
                                   segments_given_back_do_not_count,
+                                  large_beside_tiny_is_large,
                                   other_tiers_are_other_pages,
                                   shared_memory_is_counted_by_its_mapping,
                                   NULL};

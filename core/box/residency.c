@@ -77,15 +77,15 @@ static void residency_segment(struct residency_walk *walk, uintptr_t base, uint6
     walk->at += pages;
 }
 
-/* Whether a segment is in use, and by blocks of the tier. */
-static bool residency_is_of(enum tide_tier tier, const struct tide_page *page)
+/* Is the page in use, and by blocks of the tier? */
+static bool residency_is_of(enum tide_tier tier, const struct tide_window *window,
+                            const struct tide_page *page)
 {
-    enum tide_kind kind = (enum tide_kind)TIDE_RELAXED_GET(&page->kind);
     if (atomic_load_explicit(&page->owner, memory_order_relaxed) == 0)
         return false;
-    if (tide_sizeclass_is_large(kind, TIDE_RELAXED_GET(&page->cls)))
+    if (tide_sizeclass_is_large((enum tide_kind)window->kind, TIDE_RELAXED_GET(&page->cls)))
         return tier == TIDE_TIER_LARGE;
-    return tier == (kind == TIDE_KIND_TINY ? TIDE_TIER_TINY : TIDE_TIER_MID);
+    return tier == (window->kind == TIDE_KIND_TINY ? TIDE_TIER_TINY : TIDE_TIER_MID);
 }
 
 /* Goes over the segments in use: counts them, or (walk->strata != 0) asks. */
@@ -100,7 +100,7 @@ static void residency_go(struct residency_walk *walk)
         uint64_t pages = ((uint64_t)1 << window->shift) / tide_vmem_page_size();
         size_t segments = (span + (window->first - window->base)) >> window->shift;
         for (size_t k = 0; k < segments; k++) {
-            if (!residency_is_of(walk->tier, &window->pages[k]))
+            if (!residency_is_of(walk->tier, window, &window->pages[k]))
                 continue;
             if (walk->strata == 0)
                 walk->count += pages;
