@@ -13,8 +13,8 @@ test_library()
     expect 'the library is as declared' 0 out '^verdict: as declared' "$VERIFY" --csv \
         "$TMP/layout.csv" "$SO"
     has 'the map tells lines and writers' \
-        'line   70  byte   8960 .* inbox!  *written by all  *inbox$'
-    has 'the CSV has them' '^tide_pages,inbox,8960,8,70,128,inbox!,all$' "$TMP/layout.csv"
+        'line   82  byte  10496 .* inbox!  *written by all  *inbox$'
+    has 'the CSV has them' '^tide_pages,inbox,10496,8,82,128,inbox!,all$' "$TMP/layout.csv"
     units 'its columns tell their units' "$TMP/layout.csv"
 }
 
@@ -59,7 +59,7 @@ test_planted()
     planted 'an inbox beside the locked part is found' page.h \
         's/\(inbox\) __attribute__((aligned(2 \* TIDE_LINE)))/\1/' \
         'MISMATCH tide_pages.inbox: shares bytes'
-    has 'and its offset' 'MISMATCH tide_pages.inbox: at byte [0-9]*, the table says 8960' err
+    has 'and its offset' 'MISMATCH tide_pages.inbox: at byte [0-9]*, the table says 10496' err
     planted 'a member that pushes a magazine over its line is found' magazine.h \
         's/^    uint8_t headed;/    uint8_t headed; uint64_t more;/;/_Static_assert/d' \
         'MISMATCH tide_magazine.more: at byte 64, not in the table'
@@ -96,7 +96,7 @@ test_changed()
         'tide_layout_head.trimmed_base: written by places, others of the group trimmed! by trimmer'
     changed 'a weaker alignment than declared' 's/^\(struct tide_window 128 aligned\) 64/\1 128/' \
         'tide_window: the compiler aligns it to 64, the table says 128'
-    changed 'a member nobody declared' '/^    inbox_bytes/d' 'tide_pages.inbox_bytes: at byte 8968'
+    changed 'a member nobody declared' '/^    inbox_bytes/d' 'tide_pages.inbox_bytes: at byte 10504'
     changed 'an object somewhere else' 's/^object tide_windows  *64/object tide_windows 16777216/' \
         'tide_windows: its address is no multiple of 16777216'
 }

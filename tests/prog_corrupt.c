@@ -11,7 +11,8 @@
 
 enum {
     NEIGHBOURS = 512,
-    STALE = 4000, /* blocks of the case retyped */
+    STALE = 4000,   /* blocks of the case retyped */
+    BESIDE = 65536, /* up to here Large lies beside Tiny */
 };
 
 static unsigned char *blocks[NEIGHBOURS]; /* in the order of their addresses */
@@ -367,18 +368,25 @@ static void free_stale(size_t bytes, ptrdiff_t from, ptrdiff_t to)
     stop(EXIT_SKIP, "no block lies where one was before");
 }
 
+/* Of a greater class, whose blocks lie in memory of the same kind. */
+static size_t greater(void)
+{
+    size_t more = size * 9 / 5;
+    return size <= BESIDE && more > BESIDE ? BESIDE : more;
+}
+
 /* The memory serves another class; the old header is in the middle of a live block. */
 static void retyped(void)
 {
     make_old(NULL);
-    free_stale(size * 9 / 5, HEADER + 1, (ptrdiff_t)size);
+    free_stale(greater(), HEADER + 1, (ptrdiff_t)size);
 }
 
 /* A block of another class begins where one began before. */
 static void retyped_start(void)
 {
     make_old(NULL);
-    free_stale(size * 9 / 5, 0, 0);
+    free_stale(greater(), 0, 0);
 }
 
 /* The block has another owner now: the old header is right but for that. */

@@ -179,13 +179,20 @@ static void block_must_be_zero(const struct block *block)
                   at);
 }
 
+/* Of Large, those are headed that lie beside Tiny, not those in runs and mappings of their own. */
+static bool block_is_headed(const struct block *block)
+{
+    if (block->tier == TIDE_TIER_LARGE)
+        return (uintptr_t)block->ptr % page_size != 0;
+    return block->tier == TIDE_TIER_MID && block->align <= 16;
+}
+
 /* `may_fail`: NULL with ENOMEM is an answer too. */
 static void block_make(struct block *block, const struct wish *wish, bool may_fail)
 {
     static void *again;
     *block = (struct block){
         .size = wish->size, .align = wish_align(wish), .heap = wish->heap, .tier = wish_tier(wish)};
-    block->headed = block->tier == TIDE_TIER_MID && block->align <= 16;
     errno = 0;
     block->ptr = launder(call_plain(wish));
     FUZZ_TELL("slot %td: by %d, size %zu, align %zu, tier %d: %p", block - model.slot,
@@ -197,6 +204,7 @@ static void block_make(struct block *block, const struct wish *wish, bool may_fa
     if (play("null", 50))
         block->ptr = NULL;
     block_inspect(block);
+    block->headed = block_is_headed(block);
     if (wish->how == BY_CALLOC || wish->how == BY_HEAP_CALLOC)
         block_must_be_zero(block);
     model_enter(block);
@@ -213,7 +221,7 @@ static void block_moved(struct block *block, const struct block *was, tide_heap_
 {
     bool stays = block->ptr == was->ptr;
     block->tier = stays ? was->tier : tier_of_size(block->size);
-    block->headed = stays ? was->headed : block->tier == TIDE_TIER_MID;
+    block->headed = stays ? was->headed : block_is_headed(block);
     block->heap = heap;
     block->unsure = false;
     if (heap == NULL && was->heap != NULL && (stays || may_stay_in_heap)) {

@@ -21,10 +21,10 @@ enum {
     TIERS = 4,
     FREED = 32,
     WRITTEN = 8,
-    MID_HEADER = 16, /* in front of a Mid block, unless it was asked for with an alignment */
-    WHOLE = 2048,    /* words: larger blocks are filled in part */
-    EDGE = 64,       /* words at both ends of those */
-    STRIDE = 2048    /* and one word in so many between */
+    HEADER = 16,  /* in front of a block of Mid or of Large beside Tiny */
+    WHOLE = 2048, /* words: larger blocks are filled in part */
+    EDGE = 64,    /* words at both ends of those */
+    STRIDE = 2048 /* and one word in so many between */
 };
 
 struct block {
@@ -33,7 +33,7 @@ struct block {
     uint64_t key; /* of the pattern in it */
     tide_heap_t *heap;
     enum tide_tier tier;
-    bool headed; /* Mid, with a header in front */
+    bool headed; /* with a header in front */
     bool unsure; /* in a heap, but perhaps not any more */
 };
 
@@ -167,7 +167,7 @@ static struct block *model_start(uintptr_t addr)
 static void extent_insert(struct block *block)
 {
     uintptr_t ptr = (uintptr_t)block->ptr;
-    struct extent extent = {ptr - (block->headed ? MID_HEADER : 0), ptr + block->usable, block};
+    struct extent extent = {ptr - (block->headed ? HEADER : 0), ptr + block->usable, block};
     const struct block *other = model_touched(extent.from, extent.to - extent.from);
     if (other != NULL)
         fuzz_fail("overlap: new block %p of %zu bytes (usable %zu), but %p of %zu (usable %zu) is "
@@ -192,7 +192,7 @@ static void extent_remove(const struct block *block)
 /* What the statistics call the size of the block. */
 static size_t block_bytes(const struct block *block)
 {
-    return block->usable + (block->headed ? MID_HEADER : 0);
+    return block->usable + (block->headed ? HEADER : 0);
 }
 
 /* Enters a block that was handed out, and fills it. */
