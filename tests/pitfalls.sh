@@ -54,12 +54,16 @@ run_file()
 
 run_atexit()
 {
-    preloaded "$(program atexit)"
-    if [[ $? -eq 0 && $(cat "$TMP/out") == pcmoad ]]; then
-        ok 'atexit: all handlers ran'
-    else
-        bad 'atexit: all handlers ran' "$TMP/out" "$TMP/err"
-    fi
+    local options name
+    for options in '' tiny_max=1023; do
+        name="atexit: all handlers ran${options:+, $options}"
+        OPTIONS=$options preloaded "$(program atexit)"
+        if [[ $? -eq 0 && $(cat "$TMP/out") == pcmoad ]]; then
+            ok "$name"
+        else
+            bad "$name" "$TMP/out" "$TMP/err"
+        fi
+    done
 }
 
 run_dlopen()

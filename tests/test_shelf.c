@@ -327,6 +327,51 @@ START_TEST(malloc_finds_the_row_of_the_class)
 }
 END_TEST
 
+/* Aligned blocks come by two short ways, both from what their size comes to in multiples of the
+ * alignment: a size of malloc that has a class of Tiny with that alignment, and a row of aligned
+ * Mid. They are the classes that a look at the whole table finds. */
+START_TEST(aligned_blocks_find_the_smallest_class)
+{
+    size_t top = tide_sizeclass.tiny_max;
+    for (size_t align = 32; align <= TIDE_MID_TOP; align *= 2) {
+        for (size_t least = align; least <= TIDE_MID_TOP; least += align) {
+            enum tide_kind kind = least <= top ? TIDE_KIND_TINY : TIDE_KIND_MIDAL;
+            int cls = tide_sizeclass_aligned(kind, least, align);
+            UNIT_NEED(cls >= 0);
+            size_t found = kind == TIDE_KIND_TINY ? tide_sizeclass_offset(least)
+                                                  : tide_shelf_row_of_midal[(least - 1) >> 7];
+            UNIT_HOLD(found == tide_sizeclass_kept(kind, (unsigned)cls), "%zu, to %zu", least,
+                      align);
+        }
+    }
+}
+END_TEST
+
+/* No size, sizes that the alignment takes out of Tiny or of all classes, the ends of both ways. */
+START_TEST(aligned_blocks_of_the_last_sizes)
+{
+    static const size_t sizes[] = {0,    1,     63,    64,    1985,  1986,  2047,
+                                   2048, 32704, 32705, 32767, 32768, 32769, 65536};
+    for (int round = 0; round < 3; round++) {
+        for (unsigned i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+            for (size_t align = 32; align <= 128 << 10; align *= 2) {
+                char *p = tide_aligned_alloc(align, sizes[i]);
+                UNIT_HOLD((uintptr_t)p % align == 0 && tide_malloc_usable_size(p) >= sizes[i],
+                          "%zu, to %zu", sizes[i], align);
+                enum tide_tier tier = sizes[i] <= 2047           ? TIDE_TIER_TINY
+                                      : sizes[i] <= TIDE_MID_TOP ? TIDE_TIER_MID
+                                                                 : TIDE_TIER_LARGE;
+                UNIT_HOLD(align > 65536 || tide_tier_of(p) == tier, "%zu, to %zu", sizes[i], align);
+                memset(p, 0xa5, sizes[i]);
+                tide_free(p);
+            }
+        }
+    }
+    clear_shelf();
+    must_be_all_free();
+}
+END_TEST
+
 static void free_inside(void *p)
 {
     tide_free((char *)p + 1024);
@@ -353,6 +398,8 @@ int main(void)
     tcase_add_test(group, when_bytes_run_out_other_classes_give);
     tcase_add_test(group, many_threads_have_less_each);
     tcase_add_test(group, aligned_tiny_blocks_take_the_ordinary_way);
+    tcase_add_test(group, aligned_blocks_find_the_smallest_class);
+    tcase_add_test(group, aligned_blocks_of_the_last_sizes);
     tcase_add_loop_test(group, what_is_on_a_shelf_is_not_live, 0, SIZES);
     tcase_add_loop_test(group, a_place_inside_a_block_stays_off_the_shelf, 0, SIZES);
     tcase_add_test(group, malloc_finds_the_row_of_the_class);

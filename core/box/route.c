@@ -233,30 +233,22 @@ TIDE_NOINLINE static void *route_take_aligned_rest(struct tide_pages *pages, siz
     int cls = size <= TIDE_MID_TOP ? tide_sizeclass_aligned(kind, size, align) : -1;
     if (cls < 0)
         return tide_route_take_large(pages, size, align, NULL);
-    if (pages == NULL && kind == TIDE_KIND_TINY) {
-        size_t stride = tide_sizeclass_stride(kind, (unsigned)cls);
-        if (stride <= tide_sizeclass.tiny_max)
-            return tide_route_malloc(stride); /* blocks of Tiny are aligned to what divides them */
-    }
     return tide_route_take(pages, kind, (unsigned)cls, NULL);
 }
 
-/* Sizes of Mid, rounded up to the alignment, have classes that are multiples of it: steps of an
- * eighth. NULL: not that simple. */
-TIDE_INLINE void *route_take_midal_fast(size_t size, size_t align)
-{
-    size_t least = tide_align_up(size, align);
-    if (size <= tide_sizeclass.tiny_max || size > TIDE_MID_TOP || least > TIDE_MID_TOP ||
-        least <= (size_t)1 << TIDE_MIDAL_SHIFT)
-        return NULL;
-    unsigned cls = 1 + tide_sizeclass_eighth(least, TIDE_MIDAL_SHIFT);
-    return route_take_fast(tide_self, tide_sizeclass_kept(TIDE_KIND_MIDAL, cls));
-}
-
+/* A multiple of an alignment has a class of Tiny, or of aligned Mid, that is one as well. */
 void *tide_route_take_aligned(struct tide_pages *pages, size_t size, size_t align)
 {
-    void *fast = pages == NULL ? route_take_midal_fast(size, align) : NULL;
-    return fast != NULL ? fast : route_take_aligned_rest(pages, size, align);
+    struct tide_cache *cache = tide_self;
+    size_t least = tide_align_up(size, align), top = tide_sizeclass.tiny_max;
+    void *block = NULL;
+    if (TIDE_LIKELY(pages == NULL && cache->shelf != NULL)) { /* started: tiny_max will stay */
+        if (least - 1 < top)
+            return tide_route_malloc(least); /* aligned to what divides its class */
+        if (TIDE_LIKELY(size > top && size <= TIDE_MID_TOP && least <= TIDE_MID_TOP))
+            block = route_take_fast(cache, tide_shelf_row_of_midal[(least - 1) >> 7]);
+    }
+    return block != NULL ? block : route_take_aligned_rest(pages, size, align);
 }
 
 /* Mid is far and its words are in the shadow table: malloc and free from the deep

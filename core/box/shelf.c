@@ -3,21 +3,28 @@
 
 enum { SHELF_FULL_SHARES = 4 }; /* threads that have a whole budget each */
 
-/* Rows of Large by sizes of 4 KiB, above 64 KiB: in steps of two, of four from 128 KiB on. */
-#define ROW(cls)                                                                                   \
+#define ROW_MIDAL(cls)                                                                             \
+    (uint16_t)(offsetof(struct tide_shelf, midal) + (cls) * sizeof(struct tide_shelf_midal))
+#define ROW_LARGE(cls)                                                                             \
     (uint16_t)(offsetof(struct tide_shelf, large) + (cls) * sizeof(struct tide_shelf_large))
-#define ROWS(first, step, cls)                                                                     \
-    [first...(first) + (step)-1] = ROW(cls),                                                       \
-                       [(first) + (step)...(first) + 2 * (step)-1] = ROW((cls) + 1),               \
-                       [(first) + 2 * (step)...(first) + 3 * (step)-1] = ROW((cls) + 2),           \
-                       [(first) + 3 * (step)...(first) + 4 * (step)-1] = ROW((cls) + 3)
+
+/* Four rows, or eight, from `cls` on, each for so many places of a table. */
+#define ROWS4(row, first, step, cls)                                                               \
+    [first...(first) + (step)-1] = row(cls),                                                       \
+                       [(first) + (step)...(first) + 2 * (step)-1] = row((cls) + 1),               \
+                       [(first) + 2 * (step)...(first) + 3 * (step)-1] = row((cls) + 2),           \
+                       [(first) + 3 * (step)...(first) + 4 * (step)-1] = row((cls) + 3)
+#define ROWS8(row, first, step, cls)                                                               \
+    ROWS4(row, first, step, cls), ROWS4(row, (first) + 4 * (step), step, (cls) + 4)
 
 const uint16_t tide_shelf_row_of[TIDE_SHELF_LARGEST >> 12] = {
-    [0 ... 15] = ROW(0), /* malloc does not ask for so little */
-    ROWS(16, 2, 8),
-    ROWS(24, 2, 12),
-    ROWS(32, 4, 16),
-    ROWS(48, 4, 20)};
+    [0 ... 15] = ROW_LARGE(0), /* malloc does not ask for so little */
+    ROWS8(ROW_LARGE, 16, 2, 8),
+    ROWS8(ROW_LARGE, 32, 4, 16)};
+
+const uint16_t tide_shelf_row_of_midal[TIDE_MID_TOP >> 7] = {
+    [0 ... 7] = ROW_MIDAL(0),    ROWS8(ROW_MIDAL, 8, 1, 1),   ROWS8(ROW_MIDAL, 16, 2, 9),
+    ROWS8(ROW_MIDAL, 32, 4, 17), ROWS8(ROW_MIDAL, 64, 8, 25), ROWS8(ROW_MIDAL, 128, 16, 33)};
 
 static _Atomic int shelf_users;
 

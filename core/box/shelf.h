@@ -62,6 +62,10 @@ _Static_assert(sizeof(struct tide_shelf) <= UINT16_MAX, "a page says in 16 bits 
  * a shelf, by (n - 1) >> 12. */
 extern const uint16_t tide_shelf_row_of[TIDE_SHELF_LARGEST >> 12];
 
+/* The row of the smallest class of aligned Mid for n <= 32768, by (n - 1) >> 7. For n a multiple of
+ * an alignment, so is the class. */
+extern const uint16_t tide_shelf_row_of_midal[TIDE_MID_TOP >> 7];
+
 /* An empty shelf in zeroed memory. */
 void tide_shelf_birth(struct tide_shelf *shelf);
 
