@@ -31,8 +31,7 @@ enum {
     TIDE_MIDAL_ALL = 44,     /* and 64 KiB..256 KiB, for alignments */
     TIDE_LARGE_CLASSES = 40, /* 36 KiB..1 MiB */
     TIDE_CLASSES_MAX = 53,
-    TIDE_MIDAL_SHIFT = 10, /* eight classes per doubling above 1 << shift; the class before them */
-    TIDE_LARGE_SHIFT = 15, /* is 1 << shift itself, but in Large */
+    TIDE_LARGE_SHIFT = 15, /* Large: eight classes per doubling above 1 << shift */
     TIDE_MID_HEADER = 16,
     TIDE_MID_EXTRA = 32 /* stride of a Mid class beyond the size in its name */
 };
