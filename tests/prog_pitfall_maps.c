@@ -48,5 +48,6 @@ int main(void)
     round_of(16, 2000);
     round_of(2048, 32768);
     round_of(33000, 60000);
+    round_of(66000, 100000);
     return 0;
 }

@@ -3,12 +3,14 @@
 
 #include "box/meta.h"
 #include "box/segment.h"
+#include "box/sizeclass.h"
 #include "box/stat.h"
 #include "box/vmem.h"
 
 enum {
     LARGE_FIRST_SLOTS = 256,
-    LARGE_SPARES = 64,
+    LARGE_SPARES = 64, /* bits of a word */
+    LARGE_BINS = 8 * (64 - 12),
     LARGE_FREED = 1024,
     LARGE_RUN = 256 << 10,       /* above, mappings are preferred, */
     LARGE_CROWD = 16384,         /* until there are so many */
@@ -32,13 +34,13 @@ static size_t large_slots, large_live;
 static uint64_t large_bytes, large_taken;
 static uint64_t large_crest; /* the highest large_bytes, lowered little by little */
 static struct large_spare large_spare[LARGE_SPARES];
-static size_t large_pages[LARGE_SPARES]; /* of each, 0 in an empty place */
-static unsigned large_spares;            /* how many there are */
-static size_t large_idle, large_cold;    /* their bytes, warm ones and the others */
-static size_t large_behind;              /* pages behind live blocks, see struct tide_mapping */
-static size_t large_rooms;               /* bytes there, resident or not */
+static uint64_t large_kept;            /* bit i: place i has one */
+static uint64_t large_bin[LARGE_BINS]; /* the same by size, see spare_bin() */
+static size_t large_idle, large_cold;  /* their bytes, warm ones and the others */
+static size_t large_behind;            /* pages behind live blocks, see struct tide_mapping */
+static size_t large_rooms;             /* bytes there, resident or not */
 static uint64_t large_turn;
-static struct tide_mapping large_freed[LARGE_FREED]; /* a ring: for the words of a message */
+static uintptr_t large_freed[LARGE_FREED][2]; /* base and size, a ring: for a message's words */
 static unsigned large_freed_next;
 
 void tide_large_fork(enum tide_fork phase)
@@ -150,12 +152,25 @@ static void spare_set_warm(struct large_spare *spare, size_t warm)
     spare->warm = warm;
 }
 
+/* Eight bins for each doubling of 4 KiB. */
+static unsigned spare_bin(size_t size)
+{
+    return tide_sizeclass_eighth(size + 1, 12);
+}
+
+/* A place is taken, or empty again. */
+static void spare_turn(const struct large_spare *spare)
+{
+    uint64_t bit = (uint64_t)1 << (spare - large_spare);
+    large_kept ^= bit;
+    large_bin[spare_bin(spare->size)] ^= bit;
+}
+
 static void spare_forget(struct large_spare *spare)
 {
     spare_set_warm(spare, 0);
     large_cold -= spare->size;
-    large_spares--;
-    large_pages[spare - large_spare] = 0;
+    spare_turn(spare);
     spare->base = 0;
 }
 
@@ -196,11 +211,10 @@ enum spare_which { SPARE_ANY, SPARE_WARM, SPARE_COLD };
 static struct large_spare *spare_oldest(enum spare_which which)
 {
     struct large_spare *oldest = NULL;
-    for (int i = 0; i < LARGE_SPARES; i++) {
-        struct large_spare *at = &large_spare[i];
-        bool fits =
-            which == SPARE_ANY || (which == SPARE_WARM ? at->warm > 0 : at->warm < at->size);
-        if (at->base != 0 && fits && (oldest == NULL || at->turn < oldest->turn))
+    for (uint64_t left = large_kept; left != 0; left &= left - 1) {
+        struct large_spare *at = &large_spare[__builtin_ctzll(left)];
+        bool fits = which == SPARE_WARM ? at->warm > 0 : at->warm < at->size;
+        if ((fits || which == SPARE_ANY) && (oldest == NULL || at->turn < oldest->turn))
             oldest = at;
     }
     return oldest;
@@ -209,28 +223,27 @@ static struct large_spare *spare_oldest(enum spare_which which)
 /* The memory of a kept one goes; its addresses too if there are enough of such. */
 static bool spare_chill(struct large_spare *spare)
 {
-    if (large_spares == LARGE_SPARES || large_cold + spare->warm > large_cold_most() ||
+    if (large_kept == UINT64_MAX || large_cold + spare->warm > large_cold_most() ||
         !spare_cool(spare, 0))
         return spare_drop(spare);
     spare_set_warm(spare, 0);
     return true;
 }
 
-/* The smallest one that fits and wastes at most a quarter, first of those with memory. Sizes have
- * a table of their own, in pages, and are compared without branches: nobody could predict them. */
+/* The smallest one that fits and wastes at most a quarter, first of those with memory. */
 static struct large_spare *spare_fit(size_t size, size_t align)
 {
-    size_t least = size / tide_vmem_page_size(), waste = least / 4, most = 2 * waste + 2;
+    size_t waste = size / 4, most = 2 * waste + 2;
     struct large_spare *best = NULL;
-    uint64_t fit = 0; /* bit i: the size of place i does; a too small one wastes very much */
-    for (int i = LARGE_SPARES - 1; i >= 0; i--)
-        fit = fit << 1 | (large_pages[i] - least <= waste);
-    for (; fit != 0; fit &= fit - 1) {
-        struct large_spare *at = &large_spare[__builtin_ctzll(fit)];
-        size_t rank = large_pages[at - large_spare] - least + (at->warm == 0 ? waste + 1 : 0);
-        bool good = (rank < most) & ((at->base & (align - 1)) == 0);
-        best = good ? at : best;
-        most = good ? rank : most;
+    unsigned last = spare_bin(size + waste);
+    for (unsigned bin = spare_bin(size); bin <= last && most > waste; bin++) {
+        for (uint64_t fit = large_bin[bin]; fit != 0; fit &= fit - 1) {
+            struct large_spare *at = &large_spare[__builtin_ctzll(fit)];
+            size_t more = at->size - size, rank = more + (at->warm == 0 ? waste + 1 : 0);
+            bool good = (more <= waste) & (rank < most) & ((at->base & (align - 1)) == 0);
+            best = good ? at : best;
+            most = good ? rank : most;
+        }
     }
     return best;
 }
@@ -243,9 +256,9 @@ static struct large_spare *spare_roomy(size_t size)
     size_t limit = tide_segment_retain_limit() / 2, behind = large_behind * tide_vmem_page_size();
     size_t warm = size + (limit > behind ? limit - behind : 0);
     size_t most = size + (LARGE_COLD > large_rooms ? LARGE_COLD - large_rooms : 0);
-    for (int i = 0; i < LARGE_SPARES; i++) {
-        struct large_spare *at = &large_spare[i];
-        if (at->base != 0 && at->size >= size && at->size <= most && at->warm <= warm &&
+    for (uint64_t left = large_kept; left != 0; left &= left - 1) {
+        struct large_spare *at = &large_spare[__builtin_ctzll(left)];
+        if (at->size >= size && at->size <= most && at->warm <= warm &&
             (best == NULL || at->size > best->size))
             best = at;
     }
@@ -298,11 +311,9 @@ static bool spare_make_room(size_t bytes)
 /* An empty place; the oldest one goes for it. */
 static struct large_spare *spare_place(void)
 {
-    for (int i = 0; i < LARGE_SPARES; i++)
-        if (large_spare[i].base == 0)
-            return &large_spare[i];
-    struct large_spare *oldest = spare_oldest(SPARE_ANY);
-    return spare_drop(oldest) ? oldest : NULL;
+    if (large_kept == UINT64_MAX && !spare_drop(spare_oldest(SPARE_ANY)))
+        return NULL;
+    return &large_spare[__builtin_ctzll(~large_kept)];
 }
 
 /* Is a freed mapping to be kept? What the budget has no room for goes. Memory that the kernel does
@@ -332,9 +343,8 @@ static void spare_put(const struct tide_mapping *mapping)
     if (place != NULL) {
         *place = fresh;
         place->warm = 0;
-        large_pages[place - large_spare] = fresh.size / tide_vmem_page_size();
         large_cold += fresh.size;
-        large_spares++;
+        spare_turn(place);
         spare_set_warm(place, fresh.warm);
     } else if (stays) {
         (void)spare_unmap(&fresh);
@@ -399,12 +409,6 @@ static bool large_from_kernel(size_t size, size_t align, struct tide_mapping *ou
     return true;
 }
 
-/* False for what programs ask for to see it fail: the kept mappings need not go for that. */
-static bool large_can_exist(size_t size)
-{
-    return size < tide_min(tide_vmem_limit(), (size_t)1 << 47);
-}
-
 /* A kept mapping becomes a live one; false when there is none. */
 static bool large_from_spare(struct large_spare *spare, size_t size, struct tide_mapping *out)
 {
@@ -447,11 +451,11 @@ void *tide_large_map(size_t size, size_t align, uint32_t owner, bool *zeroed)
     bool done = table_reserve();
     if (done) {
         struct large_spare *spare = spare_fit(size, align);
+        size_t most = tide_min(tide_vmem_limit(), (size_t)1 << 47); /* more is asked for to fail */
         *zeroed = spare == NULL || spare->warm == 0;
         done = large_from_spare(spare, spare != NULL ? spare->size : 0, &mapping) ||
                large_from_kernel(size, align, &mapping) ||
-               (large_can_exist(size) && spare_release(0) > 0 &&
-                large_from_kernel(size, align, &mapping));
+               (size < most && spare_release(0) > 0 && large_from_kernel(size, align, &mapping));
     }
     if (done)
         block = large_enter(&mapping, owner);
@@ -486,7 +490,8 @@ bool tide_large_find(const void *p, struct tide_mapping *out)
 
 static void large_forget(struct tide_mapping *entry)
 {
-    large_freed[large_freed_next++ % LARGE_FREED] = *entry;
+    large_freed[large_freed_next % LARGE_FREED][0] = entry->base;
+    large_freed[large_freed_next++ % LARGE_FREED][1] = entry->size;
     TIDE_RELAXED_SET(&large_live, large_live - 1);
     large_bytes -= entry->size;
     TIDE_STAT_SUB(used, entry->size);
@@ -519,16 +524,8 @@ static void *large_resize(struct tide_mapping *entry, size_t size)
     uint32_t owner = entry->owner;
     large_forget(entry);
     if (moved == p) /* resized in place: not freed */
-        large_freed[(large_freed_next - 1) % LARGE_FREED].base = 0;
+        large_freed[(large_freed_next - 1) % LARGE_FREED][0] = 0;
     return large_enter(&mapping, owner);
-}
-
-/* So many pages fewer are behind the block. */
-static void large_pass(struct tide_mapping *entry, size_t pages)
-{
-    uint32_t less = (uint32_t)tide_min(entry->behind, pages);
-    entry->behind -= less;
-    large_behind -= less;
 }
 
 void *tide_large_remap(void *p, size_t size)
@@ -539,7 +536,9 @@ void *tide_large_remap(void *p, size_t size)
     struct tide_mapping *entry = table_find((uintptr_t)p);
     if (entry != NULL && size >= entry->size && size <= entry->room) {
         large_count(size - entry->size);
-        large_pass(entry, (size - entry->size) / tide_vmem_page_size());
+        size_t passed = tide_min(entry->behind, (size - entry->size) / tide_vmem_page_size());
+        entry->behind -= (uint32_t)passed;
+        large_behind -= passed;
         large_rooms -= size - entry->size;
         entry->size = size;
         moved = p;
@@ -555,8 +554,8 @@ bool tide_large_was_freed(const void *p, size_t *size)
     bool found = false;
     tide_lock_take(&large_lock.lock);
     for (int i = 0; i < LARGE_FREED && !found; i++) {
-        found = p != NULL && large_freed[i].base == (uintptr_t)p;
-        *size = large_freed[i].size;
+        found = p != NULL && large_freed[i][0] == (uintptr_t)p;
+        *size = large_freed[i][1];
     }
     tide_lock_drop(&large_lock.lock);
     return found;

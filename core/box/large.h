@@ -6,7 +6,7 @@
  * invariant: an entry is a live block that starts at its mapping's first byte, and
  *            size <= room; what may be resident of a kept one counts in stat.retained: what
  *            was handed out of it since it came from the kernel, asked by nobody
- * uses:      vmem, meta, segment (the budget), stat
+ * uses:      vmem, meta, segment (the budget), sizeclass, stat
  * used by:   route, judge, heaps, purge
  * not here:  blocks of 36 KiB to 256 KiB, where mappings are many or address space is
  *            scarce others as well: runs in segments (page)

@@ -513,8 +513,10 @@ TIDE_NOINLINE static void route_free_judged(void *p, struct tide_cache *cache, c
     if (cache->deep != NULL && (route_free_far(cache, p) || route_free_remote_too(cache, p)))
         return;
     struct route_visit visit = route_enter(cache);
-    bool live = tide_judge(p, &block);
-    if (TIDE_LIKELY(live))
+    /* What is in no window can only be a mapping, and is known there by its address alone. */
+    bool gone = tide_pagemap_find((uintptr_t)p) == NULL && tide_large_unmap(p) == 0;
+    bool live = gone || tide_judge(p, &block);
+    if (TIDE_LIKELY(live && !gone))
         route_free_live(&visit, &block, p);
     route_leave(&visit);
     if (TIDE_UNLIKELY(!live)) /* outside: a handler of SIGABRT may allocate */

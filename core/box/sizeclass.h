@@ -7,7 +7,7 @@
  *            Mid strides are multiples of 32 and never of 1024, so that header and
  *            first payload bytes share a line and blocks spread over the cache
  * uses:      def
- * used by:   page, shelf, magazine, tiny, mid, heap, judge, route, heaps, residency, report
+ * used by:   large, page, shelf, magazine, tiny, mid, heap, judge, route, heaps, residency, report
  * not here:  which tier a size goes to (route)
  * test:      tests/test_sizeclass.c
  *
