@@ -170,6 +170,7 @@ test_running()
 test_watching()
 {
     hold counters=1 10 100
+    : >"$TMP/out" # of the command before; the next one may be slow to empty it
     "$TOOL" stat -w 0.1 "$PID" >"$TMP/out" 2>"$TMP/err" &
     local watcher=$!
     until_true samples 2
