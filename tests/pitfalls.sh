@@ -57,7 +57,7 @@ run_atexit()
     local options name
     for options in '' tiny_max=1023; do
         name="atexit: all handlers ran${options:+, $options}"
-        OPTIONS=$options preloaded "$(program atexit)"
+        OPTIONS=$options preloaded "$(program atexit)" ${options:+aligned}
         if [[ $? -eq 0 && $(cat "$TMP/out") == pcmoad ]]; then
             ok "$name"
         else

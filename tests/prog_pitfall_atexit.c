@@ -1,7 +1,8 @@
 /*
  * prog_pitfall_atexit.c - allocates before all constructors, in constructors,
  * in handlers of the end and in destructors; blocks of the start are freed at
- * the very end. Prints one letter for each of them: pcmoad.
+ * the very end. Prints one letter for each of them: pcmoad. With an argument the
+ * first call is aligned_alloc.
  */
 #define _GNU_SOURCE 1
 #include "pitfall.h"
@@ -26,20 +27,27 @@ static void must_be_apart(size_t size)
     free(two);
 }
 
-static void before_all(void)
+/* As the first call of the process: with tiny_max=1023 the block is one of Mid. */
+static void must_be_aligned(void)
 {
-    /* The first call of the process: with tiny_max=1023 it is one of Mid. */
     void *volatile aligned = aligned_alloc(64, 1100); /* the compiler would believe it */
     if ((uintptr_t)aligned % 64 != 0)
         die("a first block at %p, which was to be a multiple of 64", aligned);
     free(aligned);
+}
+
+/* The loader calls it as main is called. */
+static void before_all(int argc)
+{
+    if (argc > 1)
+        must_be_aligned();
     early = get_marked(100);
     must_be_apart(100);
     must_be_apart(9000);
     say('p');
 }
 
-__attribute__((section(".preinit_array"), used)) static void (*const preinit)(void) = before_all;
+__attribute__((section(".preinit_array"), used)) static void (*const preinit)(int) = before_all;
 
 __attribute__((constructor(101))) static void at_start(void)
 {
