@@ -10,9 +10,17 @@ static uint64_t clock_read(clockid_t clock)
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
+#ifdef TIDE_DEBUG
+_Atomic uint64_t tide_clock_ahead;
+#endif
+
 uint64_t tide_clock_now(void)
 {
-    return clock_read(CLOCK_MONOTONIC);
+    uint64_t now = clock_read(CLOCK_MONOTONIC);
+#ifdef TIDE_DEBUG
+    now += tide_clock_ahead;
+#endif
+    return now;
 }
 
 uint64_t tide_clock_date(void)

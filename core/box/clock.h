@@ -17,6 +17,10 @@
 /* Nanoseconds of the monotonic clock. */
 uint64_t tide_clock_now(void);
 
+#ifdef TIDE_DEBUG
+extern _Atomic uint64_t tide_clock_ahead; /* of the clock, for tests that do not wait */
+#endif
+
 /* Nanoseconds since 1970, as the machine believes. */
 uint64_t tide_clock_date(void);
 

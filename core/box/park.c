@@ -7,8 +7,16 @@
 
 #include "box/sys.h"
 
+#ifdef TIDE_DEBUG
+bool (*tide_park_hook)(uint64_t ns);
+#endif
+
 void tide_park_sleep(_Atomic uint32_t *word, uint32_t seen, uint64_t ns, bool shared)
 {
+#ifdef TIDE_DEBUG
+    if (tide_park_hook != NULL && tide_park_hook(ns))
+        return;
+#endif
     struct timespec time = {(time_t)(ns / 1000000000u), (long)(ns % 1000000000u)};
     tide_sys4(SYS_futex, (long)word, shared ? FUTEX_WAIT : FUTEX_WAIT_PRIVATE, (long)seen,
               (long)&time);

@@ -18,6 +18,10 @@
  * of other processes may wake it. */
 void tide_park_sleep(_Atomic uint32_t *word, uint32_t seen, uint64_t ns, bool shared);
 
+#ifdef TIDE_DEBUG
+extern bool (*tide_park_hook)(uint64_t ns); /* for tests: true, it has slept */
+#endif
+
 /* Wakes all that sleep on the word. */
 void tide_park_wake(_Atomic uint32_t *word, bool shared);
 

@@ -32,6 +32,7 @@
 #include "box/retire.h"
 
 #include "fuzz.h"
+#include "fuzz_clock.h"
 #include "fuzz_guard.h"
 #include "fuzz_lanes.h"
 #include "fuzz_words.h"
@@ -461,7 +462,9 @@ static int live(const struct made *it, tide_region_t *region, unsigned char *bas
     tide_log_t *log;
     tide_log_reader_t *reader = NULL;
     struct tide_log_reader_options who = reader_of(it, how);
+    hurries = true;
     int error = tide_log_open(&log, region);
+    hurries = false;
     if (error != 0)
         return error;
     apply_all(base, 1);
@@ -521,7 +524,9 @@ static void run(struct made *it, int state, unsigned flags)
         fuzz_fail("a log that nobody changed has %llu errors, and gives %d (%s)",
                   (unsigned long long)errors, error, words());
     tide_region_reclaim(region);
+    hurries = true;
     tide_log_remove(region);
+    hurries = false;
     tide_region_reclaim(region);
     if (fuzz_plays("behind"))
         base[it->log_at + it->log_size] = 1;
@@ -554,6 +559,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
         make(&all[i], i < KINDS ? kinds[i] : lanes_kinds[i - KINDS]);
     __asan_set_error_report_callback(stopped);
     tide_medium_hook = flushed;
+    tide_park_hook = hurry;
     tide_trim_patience = 100000; /* whoever waits for a lock, nobody lets it go */
     return 0;
 }
