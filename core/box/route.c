@@ -397,10 +397,6 @@ static void route_free_live(const struct route_visit *visit, const struct tide_b
 {
     bool cached = block->kind == TIDE_KIND_TINY || block->kind == TIDE_KIND_MID;
     bool own = visit->cache != NULL && block->owner == visit->cache->owner;
-    if (block->page == NULL) {
-        tide_large_unmap(p);
-        return;
-    }
     if (!cached) {
         if (!own || !route_shelve(visit->cache, block->page, p))
             tide_remote_give(block->owner, p);
@@ -516,7 +512,8 @@ TIDE_NOINLINE static void route_free_judged(void *p, struct tide_cache *cache, c
     /* What is in no window can only be a mapping, and is known there by its address alone. */
     bool gone = tide_pagemap_find((uintptr_t)p) == NULL && tide_large_unmap(p) == 0;
     bool live = gone || tide_judge(p, &block);
-    if (TIDE_LIKELY(live && !gone))
+    /* A mapping that came to be there since is not the one that was to be freed. */
+    if (TIDE_LIKELY(live && !gone && block.page != NULL))
         route_free_live(&visit, &block, p);
     route_leave(&visit);
     if (TIDE_UNLIKELY(!live)) /* outside: a handler of SIGABRT may allocate */
