@@ -25,22 +25,26 @@
 
 enum {
     BOOT_WORD = 35,
+    MENDING_WORD = 66,
     ROUNDS_MOST = 99,
     LIST_MOST = 8,
     ROUND_SLOTS = 4
-}; /* the word: see box/logroom.h */
+}; /* the words: see box/logroom.h */
 
 static const char help[] =
     "recover - how long a log is out of order whose process was killed\n"
     "\n"
     "recover [--sizes LIST] [--batches LIST] [--levels LIST] [--rounds N] [--dir DIRECTORY]\n"
-    "        [--outage | --among | --lanes] [--json]\n"
+    "        [--outage | --among | --lanes] [--whole] [--json]\n"
     "\n"
     "  --sizes    of the region in MiB (256)\n"
     "  --batches  bytes of a batch (256,4096,65536)\n"
     "  --levels   order levels (0,4,5; 0 not with --outage and --lanes)\n"
     "  --rounds   of which it gives the median, the least and the most (5; at most 99)\n"
     "  --dir      where the region is (/dev/shm)\n"
+    "  --whole    as if a repair had been begun before, and not ended: who was killed in a call "
+    "of\n"
+    "             the log may have left more than a claim, and index and slots are gone through\n"
     "  --json     one object a line instead of the table\n"
     "  --help     this\n"
     "\n"
@@ -59,7 +63,7 @@ static const char help[] =
     "killed\n";
 
 static char source[300];
-static int rounds = 5, as_json;
+static int rounds = 5, as_json, whole;
 static enum { KILLED, OUTAGE, AMONG, LANES } way;
 
 /* What a round says, in ms: of the processor and the clock for opening it; --among: when the reader
@@ -165,6 +169,14 @@ static tide_log_t *open_measured(tide_region_t *region, double *start, struct ro
     return log;
 }
 
+/* A repair was begun, and not ended: the next one is whole. */
+static void begin_whole(tide_region_t *region)
+{
+    uint64_t *word = tide_region_area(region, TIDE_REGION_AREA_LOG);
+    if (whole)
+        __atomic_store_n(&word[MENDING_WORD], 1, __ATOMIC_SEQ_CST);
+}
+
 static void open_again(int tell)
 {
     struct tide_region_error error;
@@ -174,6 +186,7 @@ static void open_again(int tell)
     need(tide_region_open(&region, source, 0, &error) == 0, error.text);
     if (way == OUTAGE)
         ((uint64_t *)tide_region_area(region, TIDE_REGION_AREA_LOG))[BOOT_WORD]++;
+    begin_whole(region);
     open_measured(region, &start, &said);
     say(tell, &said, sizeof said);
     _exit(0);
@@ -241,6 +254,7 @@ static void live_on(int tell, uint64_t batch)
     tide_region_t *region;
     unsigned char *bytes = calloc(1, batch);
     need(tide_region_open(&region, source, 0, &error) == 0, error.text);
+    begin_whole(region);
     said.kill = kill_holder(batch);
     tide_log_t *log = open_measured(region, &said.reader, &said);
     need(tide_log_client_open(&client, log, NULL) == 0, "client");
@@ -375,17 +389,11 @@ static int list_of(const char *text, uint64_t *out)
 
 int main(int argc, char **argv)
 {
-    static const struct option known[] = {{"sizes", 1, 0, 's'},
-                                          {"batches", 1, 0, 'b'},
-                                          {"levels", 1, 0, 'l'},
-                                          {"rounds", 1, 0, 'r'},
-                                          {"dir", 1, 0, 'd'},
-                                          {"outage", 0, 0, 'o'},
-                                          {"among", 0, 0, 'a'},
-                                          {"lanes", 0, 0, 'n'},
-                                          {"json", 0, &as_json, 1},
-                                          {"help", 0, 0, 'h'},
-                                          {0, 0, 0, 0}};
+    static const struct option known[] = {
+        {"sizes", 1, 0, 's'},     {"batches", 1, 0, 'b'}, {"levels", 1, 0, 'l'},
+        {"rounds", 1, 0, 'r'},    {"dir", 1, 0, 'd'},     {"outage", 0, 0, 'o'},
+        {"among", 0, 0, 'a'},     {"lanes", 0, 0, 'n'},   {"whole", 0, &whole, 1},
+        {"json", 0, &as_json, 1}, {"help", 0, 0, 'h'},    {0, 0, 0, 0}};
     uint64_t sizes[LIST_MOST] = {256}, batches[LIST_MOST] = {256, 4096, 65536},
              levels[LIST_MOST] = {0, 4, 5};
     int a = 1, b = 3, c = 3;

@@ -36,7 +36,7 @@ test_flags()
     local flag missing=''
     bench recover --help
     same 'help ends with 0' 0 $?
-    for flag in sizes batches levels rounds dir outage among lanes json help; do
+    for flag in sizes batches levels rounds dir outage among lanes whole json help; do
         grep -qe "--$flag" "$TMP/out" || missing+=" --$flag"
     done
     same 'the help has every flag' '' "$missing"
@@ -72,6 +72,8 @@ test_json()
     json killed '0 0 4 4 5 5'
     same 'without --among nobody reads' '' "$(of reader_ms)"
     json outage '4 4 5 5' --outage
+    json killed '0 0 4 4 5 5' --whole
+    json among '5 5' --among --whole --levels 5
     json lanes '4 4 5 5' --lanes
     json among '0 0 4 4 5 5' --among
     judge '... and of the reader' rising reader_least_ms reader_ms reader_most_ms

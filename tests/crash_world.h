@@ -34,6 +34,7 @@ struct crash_plan {
     int life;
     bool last;     /* goes to the end, and judges */
     bool over;     /* only what is left of the region is looked at */
+    bool held;     /* dies when it has done its work, and only claims are out */
     uint64_t stop; /* dies at this access; 0: at none */
     int point;     /* dies here, at the n-th time; the last one only when it has judged. -1: no */
     uint64_t turn;

@@ -89,7 +89,8 @@ static uint64_t run_once(const struct crash_kind *kind, uint64_t seed)
         plan.life = life;
         plan.last = life + 1 == CRASH_LIVES;
         bool early = draw % 3 == 0 && life > 0;
-        plan.stop = plan.last ? 0 : 1 + draw / 4 % (early ? world->opened + 1 : 3000);
+        plan.held = !plan.last && !early && draw / 3 % 8 == 0;
+        plan.stop = plan.last || plan.held ? 0 : 1 + draw / 4 % (early ? world->opened + 1 : 3000);
         struct unit_end end = crash_once(place);
         deaths += end.code == 128 + SIGKILL;
         judge(&end, kind, end.code == 0 || plan.last ? 0 : 128 + SIGKILL);
@@ -149,7 +150,8 @@ START_TEST(a_point_says_its_name)
 }
 END_TEST
 
-/* A life that dies early, so that the next one has much to do; two more that die at the point if
+/* A life that dies early, so that the next one has much to do, or that leaves claims and nothing
+ * else; two more that die at the point if
  * they come there, and one that looks at what is left. */
 static void die_at(const struct crash_kind *kind, int point, uint64_t seed)
 {
@@ -162,7 +164,8 @@ static void die_at(const struct crash_kind *kind, int point, uint64_t seed)
         plan.life = life;
         plan.last = life == 2;
         plan.over = life == 3;
-        plan.stop = life == 0 ? 1 + draw % 3000 : 0;
+        plan.held = life == 0 && draw % 4 == 0;
+        plan.stop = life == 0 && !plan.held ? 1 + draw % 3000 : 0;
         plan.point = life < 3 ? point : -1;
         plan.turn = 1 + draw / 4096 % 4 * (draw / 65536 % 4);
         struct unit_end end = crash_once(place);

@@ -43,7 +43,8 @@ static void repair_after(pid_t victim)
     tide_logroom_leave(crowd_region);
 }
 
-/* A child that begins to repair the log for another one that is killed, and stops itself. */
+/* A child that begins to repair all of the log for another one that is killed in a call of it, and
+ * stops itself. */
 static pid_t stopped_repairer(const char *point)
 {
     pid_t dead, repairer;
@@ -51,9 +52,11 @@ static pid_t stopped_repairer(const char *point)
     atomic_store(&crowd->go, 1);
     CROWD_CHILD(dead)
     {
+        UNIT_NEED(tide_crew_begin(&crowd_log->crew));
+        atomic_fetch_add(&crowd->ready, 1);
         pause();
     }
-    crowd_wait_for(&crowd->ready, ready + 1);
+    crowd_wait_for(&crowd->ready, ready + 2);
     CROWD_CHILD(repairer)
     {
         crowd_end_at(point, 1, SIGSTOP);

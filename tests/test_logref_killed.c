@@ -126,7 +126,7 @@ START_TEST(a_killed_process_leaves_its_blocks_in_the_log)
     if (unit_tmpfs[0] == '\0')
         return;
     snprintf(text, sizeof text, "file:%s/region", unit_tmpfs);
-    for (unsigned steps = 0; WTERMSIG(status) == SIGKILL; steps += 1 + steps / 30) {
+    for (unsigned steps = 0; WTERMSIG(status) == SIGKILL; steps += 1 + steps / 100) {
         pid_t child = fork();
         if (child == 0)
             child_main(text, options, steps);

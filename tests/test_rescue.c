@@ -260,7 +260,7 @@ START_TEST(a_damaged_log)
     make(5);
     tide_log_client_t *client = open_client(1);
     ck_assert_int_eq(append(client, 0), 0);
-    dead_member();
+    atomic_store(&log_->map.head->member[dead_member()].busy, 1); /* in a call: all is looked at */
     atomic_store(&log_->map.head->committed, 77);
     uint32_t pid;
     ck_assert_int_eq(tide_logroom_hold(region, &pid), 0);
@@ -269,6 +269,36 @@ START_TEST(a_damaged_log)
     ck_assert_uint_eq(fault.value, 77);
     ck_assert_int_eq(append(client, 1), -EUCLEAN);
     ck_assert_int_eq(tide_log_client_close(client), 0);
+    drop();
+}
+END_TEST
+
+/* Whoever died between calls left a claim: nobody looks at what is old, whatever became of it. In a
+ * repair that was begun before, and not ended, that is found. Loop index: there was one. */
+START_TEST(old_batches_are_not_looked_at)
+{
+    struct tide_layout_fault fault = {NULL, 0, 0, 0};
+    struct tide_log_claim claim;
+    make(5);
+    tide_log_client_t *mine = open_client(1), *theirs = open_client(2);
+    ck_assert_int_eq(append(mine, 0), 0);
+    ck_assert_int_eq(append(mine, 1), 0);
+    ck_assert_int_eq(tide_log_claim(theirs, 0, 512, TIDE_LOG_TRY, &claim), 0);
+    give(theirs, dead_member());
+    tide_logmap_entry(&log_->map, 1)->base += 7;
+    uint32_t pid;
+    ck_assert_int_eq(tide_logroom_hold(region, &pid), 0);
+    atomic_store(&log_->crew.room->mending, (unsigned)_i);
+    ck_assert_int_eq(tide_rescue_held(&log_->crew, 0, &fault), _i == 0 ? 0 : -EUCLEAN);
+    tide_logroom_leave(region);
+    ck_assert_uint_eq(fault.value, _i == 0 ? 0 : 8);
+    if (_i != 0) {
+        atomic_store(&theirs->broker.entry->owner, 0);
+        atomic_store(&theirs->broker.entry->out, 0);
+    }
+    close_given(theirs);
+    ck_assert_int_eq(append(mine, 2), _i == 0 ? 0 : -EUCLEAN);
+    ck_assert_int_eq(tide_log_client_close(mine), 0);
     drop();
 }
 END_TEST
@@ -287,6 +317,7 @@ int main(void)
     tcase_add_test(tcase, who_writes_the_medium_is_not_expelled);
 #endif
     tcase_add_test(tcase, a_damaged_log);
+    tcase_add_loop_test(tcase, old_batches_are_not_looked_at, 0, 2);
     suite_add_tcase(suite, tcase);
     return unit_run(suite);
 }

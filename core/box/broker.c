@@ -66,11 +66,10 @@ TIDE_NOINLINE static void broker_note(struct tide_broker *self, uint64_t mark, u
     tide_coh_set(self->map->coh, &entry->out, mark | TIDE_LAYOUT_OUT);
 }
 
-/* It is published now. */
-TIDE_INLINE void broker_publish_claim(struct tide_broker *self, const struct tide_ring_claim *claim,
-                                      const struct tide_ring_batch *batch, uint32_t checksum)
+/* It is published, and has its place if it is its producer that sees to that: nothing is left to
+ * do about it. */
+TIDE_INLINE void broker_forget(struct tide_broker *self)
 {
-    tide_ring_publish(self->map, claim, batch, checksum);
     if (TIDE_UNLIKELY(self->map->shared))
         tide_coh_set(self->map->coh, &self->entry->out, 0);
 }
@@ -160,9 +159,10 @@ TIDE_INLINE void broker_publish(struct tide_broker *self, const struct tide_ring
     /* The door first: it need not wait for what is written then. */
     bool door =
         map->level == 4 && !map->stepped && tide_session_try(map, self->client, &self->kept);
-    broker_publish_claim(self, claim, batch, checksum);
+    tide_ring_publish(map, claim, batch, checksum);
     if (map->level != 0 && !map->stepped)
         broker_order(self, claim, door, result);
+    broker_forget(self);
 }
 
 TIDE_INTO void tide_broker_put(struct tide_broker *self, const struct tide_ring_claim *claim,
@@ -203,8 +203,9 @@ void tide_broker_abort(struct tide_broker *self)
     const struct tide_logmap *map = self->map;
     struct tide_ring_batch batch = {self->next, self->client, self->epoch, 0, 0, TIDE_LAYOUT_PAD,
                                     0};
-    broker_publish_claim(self, &self->claim, &batch, 0);
-    self->claimed = false;
+    tide_ring_publish(map, &self->claim, &batch, 0);
     if (map->level != 0 && !map->stepped)
         tide_trim_drop(map, self->claim.broker, tide_logmap_at(&map->slots, self->claim.slot));
+    broker_forget(self);
+    self->claimed = false;
 }

@@ -99,6 +99,9 @@
     X(mend_sessions)                                                                               \
     X(mend_ordered)                                                                                \
     X(mend_released)                                                                               \
+    X(claims_begun)                                                                                \
+    X(claims_cut)                                                                                  \
+    X(claims_settled) /* but the tables still name them */                                         \
     X(open_mended)                                                                                 \
     X(open_synced)                                                                                 \
     X(outage_walked)                                                                               \

@@ -74,6 +74,7 @@ void tide_crew_forget(struct tide_crew *self, uint32_t members)
             atomic_store(&self->room->syncer, 0);
         tide_owner_drop(&self->room->crew[i]);
         atomic_store(&member->standing, TIDE_LAYOUT_MEMBER);
+        atomic_store(&member->busy, 0);
     }
 }
 

@@ -1,8 +1,8 @@
 /* logapi_region.c - logs in regions: made, opened again, left, removed; see logapi.h */
 #include "box/logapi_lanes.h"
 
+#include "box/claims.h"
 #include "box/clock.h"
-#include "box/mend.h"
 #include "box/park.h"
 
 static int logapi_fault(int error, const struct tide_layout_fault *fault)
@@ -187,11 +187,15 @@ static int logapi_mend(const struct tide_logmap *map, const struct tide_region *
 {
     struct tide_layout_fault fault = {NULL, 0, 0, 0};
     struct tide_mend_report report;
-    const struct tide_logroom *room = tide_logroom_of(region);
+    static const struct tide_mend_crew nobody;
+    struct tide_logroom *room = tide_logroom_of(region);
     const struct tide_logroom_said said = tide_logroom_said(room);
     const struct tide_mend_mark mark = {said.places, said.base, said.kept};
+    bool whole = atomic_exchange(&room->mending, need == TIDE_LOGROOM_KILLED) != 0 ||
+                 need == TIDE_LOGROOM_OUTAGE || atomic_load(&room->damaged) != 0;
     int error = need == TIDE_LOGROOM_OUTAGE ? tide_mend_outage(map, &mark, &fault) : 0;
-    if (error == 0 && need != TIDE_LOGROOM_READY)
+    if (error == 0 && need != TIDE_LOGROOM_READY &&
+        (whole || !tide_claims_mend(map, &nobody, &report)))
         error = tide_mend(map, &report, &fault);
     if (error == -ENOMEM)
         return logapi_no_memory(map);

@@ -101,6 +101,7 @@ _Static_assert(offsetof(struct tide_logroom, repairs) == 272, "repairs");
 _Static_assert(offsetof(struct tide_logroom, boot) == 280, "boot");
 _Static_assert(offsetof(struct tide_logroom, mark) == 384, "mark");
 _Static_assert(offsetof(struct tide_logroom, generation) == 512, "generation");
+_Static_assert(offsetof(struct tide_logroom, mending) == 528, "mending");
 _Static_assert(offsetof(struct tide_logroom, syncer) == 640, "syncer");
 _Static_assert(offsetof(struct tide_logroom, durable) == 648, "durable");
 _Static_assert(offsetof(struct tide_logroom, crew) == 1024, "crew");

@@ -303,22 +303,6 @@ static int mend_rings(struct mend *self)
     return 0;
 }
 
-static void mend_pad(const struct mend *self, uint32_t broker, uint64_t index, uint64_t end,
-                     uint64_t keeper)
-{
-    struct tide_layout_slot *slot = tide_logmap_slot(self->map, broker, index);
-    slot->index = index;
-    slot->number = 0;
-    slot->client = slot->epoch = slot->count = slot->size = slot->checksum = 0;
-    slot->flags = TIDE_LAYOUT_PAD | (keeper != 0 ? TIDE_LAYOUT_KEPT : 0);
-    slot->keeper = keeper;
-    slot->offset = (uint64_t)(self->map->payload - self->map->base);
-    slot->end = end;
-    mend_set(&slot->publish, index);
-    TIDE_CRASH_POINT(mend_padded);
-    self->report->padded++;
-}
-
 /* A pad whose payload somebody who was expelled may still write. */
 static bool mend_is_kept(const struct mend *self, const struct tide_layout_slot *slot)
 {
@@ -339,20 +323,11 @@ static uint64_t mend_out_end(const struct mend *self, uint32_t number, uint64_t 
     return 0;
 }
 
-/* The slot of the producer's claim that is out. False: none is, or it cannot be. */
-static bool mend_find_out(const struct mend *self, const struct tide_layout_producer *producer,
-                          uint32_t *broker, uint64_t *slot)
+static void mend_pad(const struct mend *self, uint32_t broker, uint64_t index, uint64_t end,
+                     uint64_t keeper)
 {
-    const struct tide_logmap *map = self->map;
-    uint64_t mark = mend_get(&producer->out) & ~TIDE_LAYOUT_OUT;
-    *broker = (uint32_t)(mark >> 48);
-    if (mend_get(&producer->out) == 0 || *broker >= map->brokers)
-        return false;
-    uint64_t released = mend_get(&map->broker[*broker].released_slot);
-    int64_t above = tide_layout_above(mark, released);
-    *slot = released + (uint64_t)above;
-    return above >= 0 && (uint64_t)above < map->slots.size &&
-           tide_ring_see(map, *broker, *slot) == NULL;
+    tide_mend_pad(self->map, broker, index, end, keeper);
+    self->report->padded++;
 }
 
 /* Claims that are out: those of whoever goes on are noted, those of the expelled are pads. */
@@ -363,7 +338,8 @@ static void mend_claims(struct mend *self)
         struct tide_layout_producer *producer = &map->producer[i];
         uint64_t slot, owner = mend_get(&producer->owner);
         uint32_t broker;
-        if (!mend_find_out(self, producer, &broker, &slot))
+        if (!tide_mend_find_out(map, producer, &broker, &slot) ||
+            tide_ring_see(map, broker, slot) != NULL)
             continue;
         if (tide_layout_is_of(owner, self->crew->alive))
             mend_mark(self, self->out, broker, slot);

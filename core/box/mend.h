@@ -9,8 +9,8 @@
  *            given up before; claims that were never published are pads, or gone, but for those
  *            of processes that go on
  * uses:      session, trim, order, ring, crc, vmem
- * used by:   logapi
- * not here:  who may do it (logroom)
+ * used by:   claims, rescue, logapi
+ * not here:  who may do it (logroom), the short way (claims)
  * test:      tests/test_mend.c
  *
  * The order index says what the order is. The committed prefix ends at the first place that
@@ -75,8 +75,18 @@ struct tide_mend_crew {
                        their readers are detached */
 };
 
-/* Parts of a repair. First: locks, sleepers and early batches, unless their members are alive. */
+/* Parts of a repair. First: locks, sleepers and early batches, unless their members are alive; and
+ * of these, what stands in the head. */
 void tide_mend_words(const struct tide_logmap *map, uint32_t alive);
+void tide_mend_head(const struct tide_logmap *map, uint32_t alive);
+
+/* Which slot the producer's claim has that is out. False: none is, or it cannot be. */
+bool tide_mend_find_out(const struct tide_logmap *map, const struct tide_layout_producer *producer,
+                        uint32_t *broker, uint64_t *slot);
+
+/* Makes a claim a pad that ends there; for the keeper, if not 0. */
+void tide_mend_pad(const struct tide_logmap *map, uint32_t broker, uint64_t index, uint64_t end,
+                   uint64_t keeper);
 
 /* Sessions that were not told of their last batch, whose slot is judged: done with, or below
  * what is released. */

@@ -11,8 +11,9 @@ static uint64_t users_get(const _Atomic uint64_t *word)
     return tide_coh_get(TIDE_COH_COHERENT, word);
 }
 
-static void users_head(struct tide_layout_head *head, uint32_t alive)
+void tide_mend_head(const struct tide_logmap *map, uint32_t alive)
 {
+    struct tide_layout_head *head = map->head;
     uint64_t lender = users_get(&head->lender) - 1;
     users_set(&head->trimmer, 0);
     if (lender >= TIDE_LAYOUT_MEMBERS || (alive >> lender & 1) == 0) {
@@ -31,7 +32,7 @@ static void users_head(struct tide_layout_head *head, uint32_t alive)
 
 void tide_mend_words(const struct tide_logmap *map, uint32_t alive)
 {
-    users_head(map->head, alive);
+    tide_mend_head(map, alive);
     for (uint32_t i = 0; i < map->sessions; i++) {
         users_set(&map->session[i].held, 0);
         users_set(&map->session[i].door, 0);
@@ -104,4 +105,34 @@ void tide_mend_readers(const struct tide_logmap *map, const struct tide_mend_cre
         users_set(&reader->busy, 0);
         users_set(&reader->owner, 0);
     }
+}
+
+/* --- claims ------------------------------------------------------------------------ */
+
+bool tide_mend_find_out(const struct tide_logmap *map, const struct tide_layout_producer *producer,
+                        uint32_t *broker, uint64_t *slot)
+{
+    uint64_t out = users_get(&producer->out), mark = out & ~TIDE_LAYOUT_OUT;
+    *broker = (uint32_t)(mark >> 48);
+    if (out == 0 || *broker >= map->brokers)
+        return false;
+    uint64_t released = users_get(&map->broker[*broker].released_slot);
+    int64_t above = tide_layout_above(mark, released);
+    *slot = released + (uint64_t)above;
+    return above >= 0 && (uint64_t)above < map->slots.size;
+}
+
+void tide_mend_pad(const struct tide_logmap *map, uint32_t broker, uint64_t index, uint64_t end,
+                   uint64_t keeper)
+{
+    struct tide_layout_slot *slot = tide_logmap_slot(map, broker, index);
+    slot->index = index;
+    slot->number = 0;
+    slot->client = slot->epoch = slot->count = slot->size = slot->checksum = 0;
+    slot->flags = TIDE_LAYOUT_PAD | (keeper != 0 ? TIDE_LAYOUT_KEPT : 0);
+    slot->keeper = keeper;
+    slot->offset = (uint64_t)(map->payload - map->base);
+    slot->end = end;
+    users_set(&slot->publish, index);
+    TIDE_CRASH_POINT(mend_padded);
 }

@@ -1,7 +1,7 @@
 /* rescue.c - see rescue.h */
 #include "box/rescue.h"
 
-#include "box/mend.h"
+#include "box/claims.h"
 #include "box/park.h"
 
 static uint32_t rescue_expelled(const struct tide_crew *self)
@@ -38,12 +38,14 @@ static void rescue_ring(const struct tide_crew *self)
     }
 }
 
-/* With all others at a stand. */
+/* With all others at a stand. `again`: a repair was begun before, and not ended. */
 static int rescue_mend(struct tide_crew *self, struct tide_mend_crew crew, uint32_t gone,
-                       struct tide_layout_fault *fault)
+                       bool again, struct tide_layout_fault *fault)
 {
     struct tide_mend_report report;
-    int error = tide_mend_among(self->map, &crew, &report, fault);
+    int error = 0;
+    if (again || !tide_claims_mend(self->map, &crew, &report))
+        error = tide_mend_among(self->map, &crew, &report, fault);
     if (error == -EUCLEAN)
         atomic_store(&self->room->damaged, 1);
     if (error != 0)
@@ -59,13 +61,14 @@ int tide_rescue_held(struct tide_crew *self, uint32_t expel, struct tide_layout_
     uint32_t before = rescue_expelled(self), alive = seen.alive & ~(before | expel);
     uint32_t gone = seen.dead | (before & ~seen.alive); /* some were expelled, and closed it */
     bool left = (atomic_load(&self->room->generation) & 1) != 0;
+    bool again = atomic_load(&self->room->mending) != 0;
     int error = -EBUSY;
     if (gone == 0 && expel == 0 && !left)
         return 0;
     if (tide_crew_stop(self, alive | expel) && !rescue_syncs(self, expel)) {
         struct tide_mend_crew who = {alive, seen.alive & (before | expel)};
         rescue_expel(self, expel);
-        error = rescue_mend(self, who, gone, fault);
+        error = rescue_mend(self, who, gone, again, fault);
     }
     tide_crew_go_on(self, error == 0 || error == -EUCLEAN);
     rescue_ring(self);

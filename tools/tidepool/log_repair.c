@@ -315,6 +315,7 @@ static int repair_damage_of(tide_region_t *region, const struct log_look *look, 
         map.area = (unsigned char *)region->extent.base;
         map.area_size = region->size;
         tide_logroom_begin(region, true);
+        atomic_store(&tide_logroom_of(region)->mending, 1); /* all of it is to be put in order */
         error = tide_mend_cut(&map, &self->damage);
     }
     tide_logroom_leave(region);
