@@ -288,6 +288,36 @@ START_TEST(a_successor_stops_at_a_gap)
 }
 END_TEST
 
+/* The index goes on at its beginning behind its end: it is full, as far as the entry before place
+ * `gap`. Loop index: slots of a lane. */
+START_TEST(a_successor_goes_on_behind_the_end_of_the_index)
+{
+    begin(
+        (struct tide_layout_wish){.level = 5, .slots = (uint32_t)_i, .retain = TIDE_LAYOUT_ASKED});
+    uint64_t size = map.entries.size;
+    for (uint64_t i = 0; i < size + 2; i++) {
+        ck_assert(lane_send(&lane[i % 2], i / 2 % 2, i));
+        run_dry();
+        tide_laneseq_trim(&seq, i < 3 ? i : 2);
+        run_dry();
+    }
+    ck_assert_uint_eq(seq.place, size + 2);
+    ck_assert_uint_eq(seq.trimmed_place, 2);
+    for (uint64_t gap = size + 2; gap >= size - 1; gap--) {
+        for (uint64_t i = gap; i < size + 2; i++)
+            tide_lanes_entry(&map, i)->seq = i + 1 + size; /* nobody's */
+        tide_laneseq_close(&seq);
+        map.head->committed = gap;
+        ck_assert_int_eq(tide_laneseq_open(&seq, &map), 0);
+        ck_assert_uint_eq(seq.place, gap);
+        ck_assert_uint_eq(seq.base, gap);
+        for (uint64_t i = 2; i < size + 2; i++)
+            ck_assert_uint_eq(tide_lanes_entry(&map, i)->seq, i < gap ? i + 1 : 0);
+    }
+    end();
+}
+END_TEST
+
 static uint64_t looks; /* at the clock, which shows their number */
 
 static uint64_t look(void)
@@ -403,6 +433,7 @@ int main(void)
     tcase_add_test(tcase, what_was_asked_to_be_kept_is);
     tcase_add_test(tcase, a_successor_goes_on);
     tcase_add_test(tcase, a_successor_stops_at_a_gap);
+    tcase_add_loop_test(tcase, a_successor_goes_on_behind_the_end_of_the_index, 7, 9);
     tcase_add_test(tcase, a_successor_goes_on_wherever_it_stops);
     tcase_add_test(tcase, it_writes_nothing_when_its_time_is_up);
     suite_add_tcase(suite, tcase);

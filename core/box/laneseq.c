@@ -82,14 +82,16 @@ void tide_laneseq_fence(struct tide_laneseq *self, uint32_t client)
     tide_coh_drain(self->map->coh);
 }
 
-/* The lane that an entry is about, or NULL. */
-static struct tide_laneseq_lane *laneseq_lane_of(const struct tide_laneseq *self,
-                                                 const struct tide_lanes_entry *entry)
+/* The lane that an entry is about, and its client, or NULL. */
+TIDE_INLINE struct tide_laneseq_lane *laneseq_lane_of(const struct tide_laneseq *self,
+                                                      const struct tide_lanes_entry *entry,
+                                                      uint32_t *client)
 {
-    uint32_t client = TIDE_RELAXED_GET(&entry->client), broker = TIDE_RELAXED_GET(&entry->broker);
-    if (client >= self->map->clients || broker >= self->map->brokers)
+    uint32_t broker = TIDE_RELAXED_GET(&entry->broker);
+    *client = TIDE_RELAXED_GET(&entry->client);
+    if (*client >= self->map->clients || broker >= self->map->brokers)
         return NULL;
-    return &self->lane[tide_lanes_number(self->map, client, broker)];
+    return &self->lane[tide_lanes_number(self->map, *client, broker)];
 }
 
 /* --- places ------------------------------------------------------------------------------- */
@@ -333,7 +335,8 @@ static uint64_t laneseq_limit(struct tide_laneseq *self, bool *spare)
 static void laneseq_free(struct tide_laneseq *self, uint64_t place)
 {
     const struct tide_lanes_entry *entry = tide_lanes_entry(self->map, place);
-    struct tide_laneseq_lane *at = laneseq_lane_of(self, entry);
+    uint32_t client;
+    struct tide_laneseq_lane *at = laneseq_lane_of(self, entry, &client);
     if (at == NULL)
         return; /* somebody else wrote there: what it had stays taken */
     at->released = tide_min(entry->slot + 1, at->placed);
@@ -462,34 +465,47 @@ static void laneseq_recall(struct tide_laneseq *self)
     }
 }
 
+/* The next entry of the ring. */
+static struct tide_lanes_entry *laneseq_next(const struct tide_lanes *map,
+                                             const struct tide_lanes_entry *entry)
+{
+    size_t next = (size_t)(entry - map->index) + 1;
+    return &map->index[next < map->entries.size ? next : 0];
+}
+
 /* The index as far as it has no gap: what has a place keeps it. */
 static void laneseq_replay(struct tide_laneseq *self)
 {
     const struct tide_lanes *map = self->map;
-    const struct tide_lanes_entry *entry = tide_lanes_entry(map, self->place);
+    uint64_t place = self->place, last = self->trimmed_place + map->entries.size;
+    const struct tide_lanes_entry *entry = tide_lanes_entry(map, place);
+    const struct tide_lanes_entry *ahead = tide_lanes_entry(map, place + LANESEQ_AHEAD);
     struct tide_laneseq_lane *at;
-    while (self->place - self->trimmed_place < map->entries.size &&
-           laneseq_get(self, &entry->seq) == self->place + 1 &&
-           (at = laneseq_lane_of(self, entry)) != NULL) {
-        struct tide_laneseq_session *session =
-            &self->session[(size_t)(at - self->lane) / map->brokers];
+    uint32_t client;
+    while (place != last && laneseq_get(self, &entry->seq) == place + 1 &&
+           (at = laneseq_lane_of(self, entry, &client)) != NULL) {
+        struct tide_laneseq_session *session = &self->session[client];
         at->placed = entry->slot + 1;
         at->slot = tide_max(at->slot, entry->slot + 1);
         at->granule = tide_max(at->granule, entry->end);
         session->expected = tide_max(session->expected, entry->number + 1);
         self->base = entry->base + entry->count;
-        entry = tide_lanes_entry(map, ++self->place);
+        entry = laneseq_next(map, entry);
+        ahead = laneseq_next(map, ahead);
         /* Nobody writes entries now, and all of them were fetched anew. */
-        __builtin_prefetch(tide_lanes_entry(map, self->place + LANESEQ_AHEAD));
+        __builtin_prefetch(ahead);
+        place++;
     }
+    self->place = place;
 }
 
-/* Entries behind a gap are of places that will be given anew. */
+/* Entries behind a gap are of places that will be given anew; all the others are replayed. */
 static void laneseq_wipe(struct tide_laneseq *self)
 {
     const struct tide_lanes *map = self->map;
-    for (uint64_t i = 0; i < map->entries.size; i++) {
-        struct tide_lanes_entry *entry = &map->index[i];
+    uint64_t last = self->trimmed_place + map->entries.size;
+    struct tide_lanes_entry *entry = tide_lanes_entry(map, self->place);
+    for (uint64_t place = self->place; place != last; place++, entry = laneseq_next(map, entry)) {
         if (laneseq_get(self, &entry->seq) <= self->place)
             continue;
         tide_coh_set(map->coh, &entry->seq, 0);
