@@ -21,6 +21,7 @@ run_plain()
     for name in "${PLAIN[@]}"; do
         try "$name" "$(program "$name")"
     done
+    OPTIONS=retain=1G try 'trim: what may be retained goes too' "$(program trim)"
     try 'keys: handlers before the first block' "$(program keys)" handlers
     try 'commit: what is only reserved is not charged' "$(program commit)" charge
     try 'commit: huge pages keep nothing' "$(program commit)" huge

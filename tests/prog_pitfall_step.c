@@ -16,7 +16,7 @@
 #include <sys/wait.h>
 #include <ucontext.h>
 
-enum { LIVE = 320, MORE = 300, SAMPLES = 40, LONGEST = 120, TRAP_FLAG = 0x100 };
+enum { LIVE = 320, MORE = 300, SAMPLES = 40, LONGEST = 160, TRAP_FLAG = 0x100 };
 
 struct scene {
     size_t size;
