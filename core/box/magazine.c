@@ -248,9 +248,13 @@ static unsigned magazine_accept(void *context, void **blocks, unsigned n)
 /* The arena is there as soon as a block is. */
 static void magazine_see_arena(struct tide_cache *cache)
 {
+    const struct tide_window *mid = &tide_windows[TIDE_KIND_MID];
     size_t size = atomic_load_explicit(&tide_arena.size, memory_order_acquire);
     cache->arena_base = TIDE_RELAXED_GET(&tide_arena.base);
     cache->arena_pages = TIDE_RELAXED_GET(&tide_arena.pages);
+    if ((mid->mode & TIDE_MODE_SHADOW) != 0)
+        cache->shadow =
+            (uintptr_t)mid->shadow - (mid->base >> TIDE_SHADOW_SHIFT) * sizeof(uint64_t);
     cache->arena_size = size;
 }
 

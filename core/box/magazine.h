@@ -51,14 +51,15 @@ _Static_assert(sizeof(struct tide_magazine) == TIDE_LINE, "a magazine is one lin
 /*
  * When Mid is far its magazines are in `deep`, and those in `slot` stay empty and
  * without room: the fast paths, which read words in front of blocks, then leave Mid
- * to tide_route_*_far.
+ * to the slow ones, which have a straight way for it if its words are in the shadow table.
  */
 struct tide_cache {
     struct tide_magazine slot[TIDE_SLOTS];
     uintptr_t arena_base; /* a copy of tide_arena, for the fast path of free; size 0 until */
     size_t arena_size;    /* the thread takes a first block, and in constant caches */
     struct tide_page *arena_pages;
-    uint32_t owner; /* of blocks that may go into the magazines; ~0 in constant caches */
+    uintptr_t shadow; /* where the word of address 0 would be, as of all in the arena, or 0 */
+    uint32_t owner;   /* of blocks that may go into the magazines; ~0 in constant caches */
     uint32_t next_shrink;
     struct tide_pages *pages;
     struct tide_outbox *outbox;
@@ -117,6 +118,19 @@ TIDE_INLINE struct tide_magazine *tide_cache_magazine(struct tide_cache *cache, 
     if (slot >= TIDE_TINY_ALL && cache->deep != NULL)
         return &cache->deep[slot - TIDE_TINY_ALL];
     return &cache->slot[slot];
+}
+
+/* The deep magazine in place of the one at this offset in a cache. */
+TIDE_INLINE struct tide_magazine *tide_cache_deep(struct tide_cache *cache, size_t offset)
+{
+    char *at = (char *)cache->deep + offset;
+    return (struct tide_magazine *)(at - TIDE_TINY_ALL * sizeof(struct tide_magazine));
+}
+
+/* The word in the shadow table of a block of Mid in the arena. */
+TIDE_INLINE void *tide_cache_shadow(const struct tide_cache *cache, uintptr_t p)
+{
+    return (void *)(cache->shadow + (p >> TIDE_SHADOW_SHIFT) * sizeof(uint64_t));
 }
 
 #endif

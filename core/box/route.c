@@ -251,39 +251,33 @@ void *tide_route_take_aligned(struct tide_pages *pages, size_t size, size_t alig
     return block != NULL ? block : route_take_aligned_rest(pages, size, align);
 }
 
-/* Mid is far and its words are in the shadow table: malloc and free from the deep
- * magazines, without a touch of the far line. NULL: not that simple. The thread is
- * busy from the first look at the magazine to the last, as on the fast path. */
-static void *route_malloc_far(struct tide_cache *cache, size_t size)
+/* Mid is far and its words are in the shadow table: malloc and free from the deep magazines, without
+ * a touch of the far line. The thread is busy from the first look at the magazine to the last, as on
+ * the fast path, which comes here first. NULL: not that simple. */
+TIDE_INLINE void *route_malloc_far(struct tide_cache *cache, size_t size)
 {
-    const struct tide_window *window = &tide_windows[TIDE_KIND_MID];
-    struct tide_magazine *magazine = tide_cache_magazine(cache, tide_sizeclass_slot(size));
-    char *taken = NULL;
-    if ((window->mode & TIDE_MODE_SHADOW) == 0)
+    size_t offset = size <= TIDE_MID_TOP ? tide_sizeclass_offset(size) : 0;
+    if (offset < TIDE_TINY_ALL * sizeof(struct tide_magazine))
         return NULL;
-    tide_self_set(&tide_cache_busy);
-    if (magazine->top != magazine->base) {
-        char *block = magazine->top[-1];
-        uint64_t word = magazine->checked ^ (uintptr_t)block;
-        if (tide_window_holds(window, (uintptr_t)block) &&
-            tide_mid_load(tide_mid_word_at(window, block)) != word) {
-            TIDE_RELAXED_SET(&magazine->top, magazine->top - 1);
-            tide_mid_store(tide_mid_word_at(window, block), word);
-            taken = block;
-        }
-    }
+    struct tide_magazine *magazine = tide_cache_deep(cache, offset);
+    void **top = TIDE_RELAXED_GET(&magazine->top);
+    if (TIDE_UNLIKELY(top == magazine->base))
+        return NULL;
+    char *block = top[-1];
+    uint64_t word = magazine->checked ^ (uintptr_t)block;
+    void *at = tide_cache_shadow(cache, (uintptr_t)block);
+    if (TIDE_UNLIKELY((uintptr_t)block - cache->arena_base >= cache->arena_size) ||
+        TIDE_UNLIKELY(tide_mid_load(at) == word))
+        return NULL;
+    TIDE_RELAXED_SET(&magazine->top, top - 1);
+    tide_mid_store(at, word);
     tide_self_set(cache);
-    return taken;
+    return block;
 }
 
 /* Whatever no shelf has. */
 TIDE_NOINLINE static void *route_malloc_rest(size_t size, struct tide_cache *cache, void *odd)
 {
-    if (cache->deep != NULL && size > tide_sizeclass.tiny_max && size <= TIDE_MID_TOP) {
-        void *block = route_malloc_far(cache, size);
-        if (block != NULL)
-            return block;
-    }
     if (cache == &tide_cache_empty) {
         struct route_visit visit = route_enter(cache); /* the class tables are there after it */
         route_leave(&visit);
@@ -307,6 +301,11 @@ TIDE_NOINLINE static void *route_malloc_rest(size_t size, struct tide_cache *cac
 
 TIDE_NOINLINE void *tide_route_malloc_slow(size_t size, struct tide_cache *cache, void *odd)
 {
+    if (cache->shadow != 0) {
+        void *block = route_malloc_far(cache, size);
+        if (TIDE_LIKELY(block != NULL))
+            return block;
+    }
     tide_self_set(cache); /* the fast path may have left it busy */
     return route_malloc_rest(size, cache, odd);
 }
@@ -426,27 +425,29 @@ TIDE_COLD static void route_report(struct tide_block *block, const void *p, cons
 }
 
 /* The other half of route_malloc_far. False: not that simple. */
-static bool route_free_far(struct tide_cache *cache, void *p)
+TIDE_INLINE bool route_free_far(struct tide_cache *cache, void *p)
 {
-    const struct tide_window *window = &tide_windows[TIDE_KIND_MID];
-    if ((window->mode & TIDE_MODE_SHADOW) == 0 || !tide_window_holds(window, (uintptr_t)p))
+    size_t in_arena = (uintptr_t)p - cache->arena_base;
+    const struct tide_page *page = &cache->arena_pages[in_arena >> TIDE_SHIFT_SMALL];
+    if (in_arena >= cache->arena_size ||
+        TIDE_RACY_GET((const uint32_t *)&page->owner) != cache->owner ||
+        page->magazine < TIDE_TINY_ALL * sizeof(struct tide_magazine))
         return false;
-    const struct tide_page *page = tide_window_page(window, (uintptr_t)p);
-    if (atomic_load_explicit(&page->owner, memory_order_relaxed) != cache->owner)
-        return false;
-    struct tide_magazine *magazine =
-        tide_cache_magazine(cache, tide_slot_of(TIDE_KIND_MID, page->cls));
-    void *at = tide_mid_word_at(window, p);
+    struct tide_magazine *magazine = tide_cache_deep(cache, page->magazine);
+    void *at = tide_cache_shadow(cache, (uintptr_t)p);
     uint64_t word = magazine->checked ^ (uintptr_t)p;
+    if (TIDE_UNLIKELY(tide_mid_load(at) != word))
+        return false;
     tide_self_set(&tide_cache_busy);
-    bool done = tide_mid_load(at) == word && magazine->top != magazine->lim;
-    if (done) {
+    void **top = TIDE_RELAXED_GET(&magazine->top);
+    bool room = top != magazine->lim;
+    if (TIDE_LIKELY(room)) {
         tide_mid_store(at, word ^ magazine->free_turn);
-        TIDE_RELAXED_SET(magazine->top, p);
-        TIDE_RELAXED_SET(&magazine->top, magazine->top + 1);
+        TIDE_RELAXED_SET(top, p);
+        TIDE_RELAXED_SET(&magazine->top, top + 1);
     }
     tide_self_set(cache);
-    return done;
+    return room;
 }
 
 /* A live block of another heap goes into the batch for its owner. False: not that simple.
@@ -495,18 +496,10 @@ TIDE_INLINE bool route_free_shelf(struct tide_cache *cache, const struct tide_wi
     return done;
 }
 
-/* The same out of line. */
-TIDE_NOINLINE static bool route_free_remote_too(struct tide_cache *cache, void *p)
-{
-    return route_free_remote(cache, p);
-}
-
 TIDE_NOINLINE static void route_free_judged(void *p, struct tide_cache *cache, const char *call)
 {
     struct tide_block block;
     if (p == NULL)
-        return;
-    if (cache->deep != NULL && (route_free_far(cache, p) || route_free_remote_too(cache, p)))
         return;
     struct route_visit visit = route_enter(cache);
     /* What is in no window can only be a mapping, and is known there by its address alone. */
@@ -520,11 +513,16 @@ TIDE_NOINLINE static void route_free_judged(void *p, struct tide_cache *cache, c
         route_report(&block, p, call);
 }
 
+TIDE_NOINLINE static void route_free_rest(void *p, struct tide_cache *cache, const char *call)
+{
+    if (!route_free_remote(cache, p))
+        route_free_judged(p, cache, call);
+}
+
 TIDE_NOINLINE void tide_route_free_slow(void *p, struct tide_cache *cache, const char *call)
 {
-    /* Where Mid is far, own blocks come this way, too, and are the first to be looked for. */
-    if (cache->deep != NULL || !route_free_remote(cache, p))
-        route_free_judged(p, cache, call);
+    if (cache->shadow == 0 || !route_free_far(cache, p))
+        route_free_rest(p, cache, call);
 }
 
 TIDE_NOINLINE static void route_free_midal(void *p, struct tide_cache *cache)
