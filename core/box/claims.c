@@ -61,14 +61,15 @@ static bool claims_is_lost(const struct tide_logmap *map,
            !claims_is_noted(map, tide_layout_mark(broker, slot) | TIDE_LAYOUT_OUT);
 }
 
-/* Among the last places. */
-static enum claims_left claims_find(const struct tide_logmap *map, uint32_t broker, uint64_t slot)
+/* Among the last places; of all, when it is settled (see claims_settle). */
+static enum claims_left claims_find(const struct tide_logmap *map, uint32_t broker, uint64_t slot,
+                                    bool settle)
 {
     uint64_t first = claims_get(&map->head->trimmed_place), place = tide_order_head(map).place;
-    uint64_t last = place;
+    uint64_t last = place, looks = settle ? UINT64_MAX : CLAIMS_LOOKS;
     if (place - first > map->entries.size || tide_order_frontier(map, UINT64_MAX) != place)
         return CLAIMS_UNKNOWN;
-    while (place != first && last - place < CLAIMS_LOOKS) {
+    while (place != first && last - place < looks) {
         const struct tide_layout_entry *entry = tide_logmap_entry(map, --place);
         if (entry->slot == slot && entry->broker == broker)
             return CLAIMS_NOTHING;
@@ -78,23 +79,24 @@ static enum claims_left claims_find(const struct tide_logmap *map, uint32_t brok
 
 /* Its producer gives the places, and ended in that. */
 static enum claims_left claims_judge_order(const struct tide_logmap *map, uint32_t broker,
-                                           uint64_t slot, const struct tide_layout_slot *seen)
+                                           uint64_t slot, const struct tide_layout_slot *seen,
+                                           bool settle)
 {
     uint64_t position = tide_logmap_at(&map->slots, slot);
     if ((claims_get(tide_logmap_retired(map, broker, position)) >> position % 64 & 1) != 0)
         return CLAIMS_NOTHING;
     if ((seen->flags & TIDE_LAYOUT_PAD) != 0)
         return CLAIMS_DROP;
-    if (map->level == 4 &&
-        (seen->client >= map->sessions || claims_get(&map->session[seen->client].held) != 0))
+    if (map->level == 4 && (seen->client >= map->sessions ||
+                            (!settle && claims_get(&map->session[seen->client].held) != 0)))
         return CLAIMS_UNKNOWN;
-    return claims_find(map, broker, slot);
+    return claims_find(map, broker, slot, settle);
 }
 
 /* The note of a claim is there from the claim on until nothing is left to do about it. */
 static enum claims_left claims_judge(const struct tide_logmap *map,
                                      const struct tide_layout_producer *producer, uint32_t *broker,
-                                     uint64_t *slot)
+                                     uint64_t *slot, bool settle)
 {
     uint64_t out = claims_get(&producer->out), released;
     bool inside = claims_get(&producer->busy) != 0;
@@ -114,7 +116,7 @@ static enum claims_left claims_judge(const struct tide_logmap *map,
         return CLAIMS_UNKNOWN;
     return map->level == 0 || map->stepped /* others see to it */
                ? CLAIMS_NOTHING
-               : claims_judge_order(map, *broker, *slot, seen);
+               : claims_judge_order(map, *broker, *slot, seen, settle);
 }
 
 /* --- is that all? ------------------------------------------------------------------------- */
@@ -149,7 +151,7 @@ static bool claims_is_door_idle(const struct tide_logmap *map, uint32_t client, 
         if (!claims_is_gone(producer, alive) || producer->client != client ||
             claims_get(&producer->busy) == 0)
             continue;
-        if (claims_judge(map, producer, &broker, &slot) != CLAIMS_PAD)
+        if (claims_judge(map, producer, &broker, &slot, false) != CLAIMS_PAD)
             return false;
         inside++;
     }
@@ -196,7 +198,7 @@ static bool claims_are_all(const struct tide_logmap *map, const struct tide_mend
         return false;
     for (uint32_t i = 0; i < map->producers; i++)
         if (claims_is_gone(&map->producer[i], crew->alive) &&
-            claims_judge(map, &map->producer[i], &broker, &slot) == CLAIMS_UNKNOWN)
+            claims_judge(map, &map->producer[i], &broker, &slot, false) == CLAIMS_UNKNOWN)
             return false;
     /* Nobody is left who gave places: from where it is known to be, the order has no hole. */
     return crew->alive != 0 || map->level == 0 ||
@@ -253,16 +255,18 @@ static void claims_place(const struct tide_logmap *map, uint32_t broker, uint64_
     if (dropped)
         tide_trim_drop(map, broker, tide_logmap_at(&map->slots, slot));
     report->fenced += dropped;
-    report->placed += !dropped;
+    report->placed += verdict == TIDE_SESSION_PLACED;
 }
 
-/* As its producer would have done it that aborts the claim, or goes on. */
+/* As its producer would have done it that aborts the claim, or goes on. That it is known what to do
+ * was found out before; the claims that were settled since have given places, and may have made
+ * their sessions wait for numbers, which changes nothing about this one. */
 static void claims_settle(const struct tide_logmap *map, struct tide_layout_producer *producer,
                           struct tide_mend_report *report)
 {
     uint32_t broker;
     uint64_t slot;
-    enum claims_left left = claims_judge(map, producer, &broker, &slot);
+    enum claims_left left = claims_judge(map, producer, &broker, &slot, true);
     if (left == CLAIMS_PAD) {
         tide_mend_pad(map, broker, slot, claims_get(&producer->out_end), 0);
         report->padded++;
@@ -308,6 +312,14 @@ static void claims_open_locks(const struct tide_logmap *map, uint32_t alive)
             claims_set(&map->session[i].door, TIDE_DOOR_OPEN);
 }
 
+/* A step may stop before it is through. */
+static void claims_step(const struct tide_logmap *map, uint32_t broker)
+{
+    uint64_t done = 1;
+    for (uint64_t left = map->slots.size; left > 0 && done > 0; left -= tide_min(left, done))
+        done = tide_seq_step(map, broker, left);
+}
+
 bool tide_claims_mend(const struct tide_logmap *map, const struct tide_mend_crew *crew,
                       struct tide_mend_report *report)
 {
@@ -321,7 +333,7 @@ bool tide_claims_mend(const struct tide_logmap *map, const struct tide_mend_crew
     /* What is in the log for the sequencer: before their sessions are fenced, and for a while it
      * may be that nobody polls. */
     for (uint32_t i = 0; i < map->brokers && map->level != 0 && map->stepped; i++)
-        tide_seq_step(map, i, map->slots.size);
+        claims_step(map, i);
     TIDE_CRASH_POINT(claims_settled);
     tide_mend_producers(map, crew, crew->alive != 0);
     tide_mend_readers(map, crew);
