@@ -36,6 +36,8 @@
 #include "box/diag.h"
 #include "box/heap.h"
 #include "box/mid.h"
+#include "box/remote.h"
+#include "box/route.h"
 #include "box/segment.h"
 #include "box/tiny.h"
 
@@ -223,6 +225,15 @@ UNUSED static void use_header(bool shadow)
     tide_self_set(&tide_cache_empty);
 }
 
+/* malloc without its fast path. */
+UNUSED static void *malloc_slow(size_t size, void *odd)
+{
+    if (size > TIDE_MID_TOP)
+        return tide_route_malloc_large(size, tide_self);
+    unsigned slot = tide_sizeclass_slot(size);
+    return tide_route_malloc_slow(size, tide_self, odd, &tide_self->slot[slot]);
+}
+
 UNUSED static struct tide_page *page_of(const void *p)
 {
     const struct tide_window *window = tide_pagemap_find((uintptr_t)p);
@@ -379,6 +390,19 @@ UNUSED static int run_group(const char *name, TCase *group)
     int failed = srunner_ntests_failed(runner);
     srunner_free(runner);
     return failed != 0;
+}
+
+/* Nothing is live, and nothing is lost. */
+UNUSED static void must_be_all_free(void)
+{
+    tide_route_flush_thread();
+    for (struct tide_heap *heap = tide_heap_first(); heap != NULL; heap = heap->next) {
+        tide_lock_take(&heap->pages.lock);
+        tide_remote_drain(&heap->pages);
+        tide_lock_drop(&heap->pages.lock);
+        MUST_BE_VALID(&heap->pages);
+        ck_assert_uint_eq(pages_sum(&heap->pages, false), 0);
+    }
 }
 
 #endif

@@ -23,19 +23,6 @@ static bool is_sound(const struct item *item)
     return item->p == NULL || is_filled(item->p, item->byte, item->size);
 }
 
-/* Everything is free: no block is missing anywhere. */
-static void must_be_all_free(void)
-{
-    tide_route_flush_thread();
-    for (struct tide_heap *heap = tide_heap_first(); heap != NULL; heap = heap->next) {
-        tide_lock_take(&heap->pages.lock);
-        tide_remote_drain(&heap->pages);
-        tide_lock_drop(&heap->pages.lock);
-        MUST_BE_VALID(&heap->pages);
-        ck_assert_uint_eq(pages_sum(&heap->pages, false), 0);
-    }
-}
-
 /* --- which tier --- */
 
 static void must_be_on(size_t size, enum tide_tier tier)
@@ -298,7 +285,7 @@ START_TEST(slow_halves_do_the_same)
     use_header(_i);
     static const size_t sizes[] = {0, 100, 2047, 2048, 32768, 32769, 3000000};
     for (int i = 0; i < 7; i++) {
-        void *p = tide_route_malloc_slow(sizes[i], tide_self, NULL);
+        void *p = malloc_slow(sizes[i], NULL);
         ck_assert_uint_ge(tide_malloc_usable_size(p), sizes[i]);
         errno = 77;
         tide_route_free_slow(p, tide_self, "free_sized");
@@ -317,7 +304,7 @@ static void free_with_name(void *p)
 
 static void malloc_with_twice(void *p)
 {
-    tide_route_malloc_slow(10, tide_self, p);
+    malloc_slow(10, p);
 }
 
 static void inspect_with_name(void *p)

@@ -17,16 +17,6 @@ static void *take(size_t size)
     return memset(p, 1, size);
 }
 
-/* Nothing is out of the pages once the shelf is empty. */
-static void must_be_all_free(void)
-{
-    tide_route_flush_thread();
-    for (struct tide_heap *heap = tide_heap_first(); heap != NULL; heap = heap->next) {
-        MUST_BE_VALID(&heap->pages);
-        ck_assert_uint_eq(pages_sum(&heap->pages, false), 0);
-    }
-}
-
 static struct tide_shelf *mine(void)
 {
     return tide_self->shelf;

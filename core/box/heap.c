@@ -48,7 +48,7 @@ static struct tide_heap *heap_make(enum tide_heap_state state)
     if (heap_ids + (state == TIDE_HEAP_SHARED ? 1 : 2) >= TIDE_OWNER_IDS)
         return NULL;
     bool thread = state == TIDE_HEAP_LIVE, far = thread && tide_segment_mid_mode() != 0;
-    size_t deep = far ? TIDE_MID_CLASSES * sizeof(struct tide_magazine) : 0;
+    size_t deep = far ? TIDE_SLOTS * sizeof(struct tide_deep) : 0;
     size_t places = thread ? tide_magazine_places() * sizeof(void *) : 0;
     size_t shelf = thread ? sizeof(struct tide_shelf) : 0;
     struct tide_heap *heap = tide_meta_take(sizeof *heap + deep + shelf + places);
@@ -59,8 +59,10 @@ static struct tide_heap *heap_make(enum tide_heap_state state)
     heap->cache.owner = heap->pages.owner;
     heap->cache.pages = &heap->pages;
     heap->cache.outbox = &heap->outbox;
-    if (far)
-        heap->cache.deep = (struct tide_magazine *)(heap + 1);
+    if (far) {
+        heap->cache.deep = (struct tide_deep *)(heap + 1);
+        heap->cache.all_deep = (tide_segment_mid_mode() & TIDE_MODE_SHADOW) != 0;
+    }
     if (thread) {
         heap->pages.caches = heap_caches;
         heap->cache.shelf = (struct tide_shelf *)((char *)(heap + 1) + deep);

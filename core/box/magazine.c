@@ -193,7 +193,8 @@ struct magazine_home {
     uintptr_t base;
     size_t size;
     struct tide_page *pages;
-    char *cache;
+    char *rows;            /* of magazines, Tiny's and Mid's unless that is far */
+    unsigned scale;        /* they are 64 << scale bytes apart */
     uint64_t remote, turn; /* what a word of Tiny, of Mid is turned by on its way */
     uint32_t owner;
 };
@@ -209,7 +210,7 @@ TIDE_INLINE bool magazine_accept_one(const struct magazine_home *home, char *blo
     struct tide_page *page = &home->pages[in_arena >> TIDE_SHIFT_SMALL];
     if (TIDE_UNLIKELY(TIDE_RACY_GET((uint32_t *)&page->owner) != home->owner || page->limit == 0))
         return false;
-    struct tide_magazine *magazine = (struct tide_magazine *)(home->cache + page->magazine);
+    struct tide_magazine *magazine = (void *)(home->rows + ((size_t)page->magazine << home->scale));
     uint64_t offset = (in_arena & (((size_t)1 << TIDE_SHIFT_SMALL) - 1)) - page->lead, word;
     uint64_t freed = magazine->freed ^ (uintptr_t)block;
     uint64_t index = tide_cpu_mulhi(offset, page->recip);
@@ -230,9 +231,10 @@ static unsigned magazine_accept(void *context, void **blocks, unsigned n)
 {
     struct tide_cache *cache = context;
     const struct magazine_home home = {.base = cache->arena_base,
-                                       .size = cache->arena_size,
+                                       .size = cache->arena_size + cache->arena_deep,
                                        .pages = cache->arena_pages,
-                                       .cache = (char *)cache,
+                                       .rows = (char *)tide_cache_magazine(cache, 0),
+                                       .scale = cache->all_deep,
                                        .remote = tide_key.remote,
                                        .turn = tide_key.remote ^ tide_key.freed,
                                        .owner = cache->owner};
@@ -245,17 +247,35 @@ static unsigned magazine_accept(void *context, void **blocks, unsigned n)
     return left;
 }
 
+/* Tiny's words, and those of Large beside it, are where they always are. A block of Tiny must
+ * look free when it is taken, one of Mid must not be live: its place in the table says nothing of
+ * a block that nobody had yet. */
+static void magazine_see_words(struct tide_cache *cache, const struct tide_window *mid)
+{
+    for (unsigned slot = 0; slot < TIDE_SLOTS; slot++) {
+        struct tide_deep *deep = &cache->deep[slot];
+        bool apart = slot >= TIDE_TINY_ALL;
+        deep->words = (uintptr_t)(ptrdiff_t)deep->magazine.at;
+        deep->probe = apart ? deep->magazine.checked : deep->magazine.freed;
+        deep->shift = apart ? TIDE_SHADOW_SHIFT - 3 : 0;
+        deep->bad = apart;
+        deep->stepped = !apart;
+        if (!apart)
+            continue;
+        deep->words = (uintptr_t)mid->shadow - (mid->base >> deep->shift);
+        deep->magazine.take_turn = 0;
+    }
+}
+
 /* The arena is there as soon as a block is. */
 static void magazine_see_arena(struct tide_cache *cache)
 {
-    const struct tide_window *mid = &tide_windows[TIDE_KIND_MID];
     size_t size = atomic_load_explicit(&tide_arena.size, memory_order_acquire);
     cache->arena_base = TIDE_RELAXED_GET(&tide_arena.base);
     cache->arena_pages = TIDE_RELAXED_GET(&tide_arena.pages);
-    if ((mid->mode & TIDE_MODE_SHADOW) != 0)
-        cache->shadow =
-            (uintptr_t)mid->shadow - (mid->base >> TIDE_SHADOW_SHIFT) * sizeof(uint64_t);
-    cache->arena_size = size;
+    if (cache->all_deep)
+        magazine_see_words(cache, &tide_windows[TIDE_KIND_MID]);
+    *(cache->all_deep ? &cache->arena_deep : &cache->arena_size) = size;
 }
 
 bool tide_magazine_fill(struct tide_cache *cache, unsigned slot)
@@ -279,7 +299,7 @@ bool tide_magazine_fill(struct tide_cache *cache, unsigned slot)
         cache->last[slot] = LAST_NOTHING;
     magazine_reverse(magazine->base, got);
     TIDE_RELAXED_SET(&magazine->top, magazine->base + got);
-    if (cache->arena_size == 0)
+    if (cache->arena_pages == NULL)
         magazine_see_arena(cache);
     tide_lock_drop(&pages->lock); /* not before: a fork in between would lose the blocks */
     return got > 0;

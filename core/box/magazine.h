@@ -49,26 +49,37 @@ struct tide_magazine {
 _Static_assert(sizeof(struct tide_magazine) == TIDE_LINE, "a magazine is one line");
 
 /*
- * When Mid is far its magazines are in `deep`, and those in `slot` stay empty and
- * without room: the fast paths, which read words in front of blocks, then leave Mid
- * to the slow ones, which have a straight way for it if its words are in the shadow table.
+ * When Mid is far its magazines are in `deep`, and those in `slot` stay empty and without room: the
+ * fast paths, which read words in front of blocks, then leave Mid to the slow ones. When its words
+ * are in the shadow table all magazines are there, and the arena looks empty to the fast path of
+ * free: malloc and free have a straight way of their own then, again one for Tiny and Mid, so that
+ * no branch depends on which it is.
  */
+struct tide_deep {
+    struct tide_magazine magazine;
+    uintptr_t words;    /* the word of a block at p is at words + (p >> shift), a multiple of 8 */
+    uint64_t probe;     /* what malloc compares it with: probe ^ p */
+    uint8_t shift, bad; /* bad: what this comparison must not come to */
+    uint8_t stepped;    /* 1: the page tells whether a block begins at p, 0: the word does */
+} __attribute__((aligned(TIDE_LINE)));
+
 struct tide_cache {
     struct tide_magazine slot[TIDE_SLOTS];
     uintptr_t arena_base; /* a copy of tide_arena, for the fast path of free; size 0 until */
     size_t arena_size;    /* the thread takes a first block, and in constant caches */
     struct tide_page *arena_pages;
-    uintptr_t shadow; /* where the word of address 0 would be, as of all in the arena, or 0 */
-    uint32_t owner;   /* of blocks that may go into the magazines; ~0 in constant caches */
+    size_t arena_deep; /* arena_size, where all magazines are deep: that is 0 then */
+    uint32_t owner;    /* of blocks that may go into the magazines; ~0 in constant caches */
     uint32_t next_shrink;
     struct tide_pages *pages;
     struct tide_outbox *outbox;
-    struct tide_magazine *deep; /* TIDE_MID_CLASSES of them, or NULL */
-    uint64_t held;              /* bytes of capacity above the first ones */
-    uint8_t last[TIDE_SLOTS];   /* what happened last: nothing, a fill, spills */
-    uint8_t warm[TIDE_SLOTS];   /* turns of next_shrink that the magazine is spared */
-    uint32_t next_sweep;        /* what is emptied next while too much is free */
-    struct tide_shelf *shelf;   /* of classes without magazines; NULL in constant caches */
+    struct tide_deep *deep;   /* TIDE_SLOTS of them, or NULL */
+    bool all_deep;            /* not only Mid's */
+    uint64_t held;            /* bytes of capacity above the first ones */
+    uint8_t last[TIDE_SLOTS]; /* what happened last: nothing, a fill, spills */
+    uint8_t warm[TIDE_SLOTS]; /* turns of next_shrink that the magazine is spared */
+    uint32_t next_sweep;      /* what is emptied next while too much is free */
+    struct tide_shelf *shelf; /* of classes without magazines; NULL in constant caches */
 } __attribute__((aligned(TIDE_LINE)));
 
 /* Where the thread stands. Constant caches: no thread ever writes to them. */
@@ -112,25 +123,17 @@ TIDE_INLINE void tide_self_set(const struct tide_cache *cache)
     TIDE_FENCE_SIGNAL();
 }
 
+/* Where the word of a block at p is: in the shadow table (Mid), or in or before the block. */
+TIDE_INLINE void *tide_deep_word(const struct tide_deep *deep, const void *p)
+{
+    return (void *)(deep->words + ((uintptr_t)p >> deep->shift & ~(uintptr_t)7));
+}
+
 /* The magazine of a slot, wherever it is. */
 TIDE_INLINE struct tide_magazine *tide_cache_magazine(struct tide_cache *cache, unsigned slot)
 {
-    if (slot >= TIDE_TINY_ALL && cache->deep != NULL)
-        return &cache->deep[slot - TIDE_TINY_ALL];
-    return &cache->slot[slot];
-}
-
-/* The deep magazine in place of the one at this offset in a cache. */
-TIDE_INLINE struct tide_magazine *tide_cache_deep(struct tide_cache *cache, size_t offset)
-{
-    char *at = (char *)cache->deep + offset;
-    return (struct tide_magazine *)(at - TIDE_TINY_ALL * sizeof(struct tide_magazine));
-}
-
-/* The word in the shadow table of a block of Mid in the arena. */
-TIDE_INLINE void *tide_cache_shadow(const struct tide_cache *cache, uintptr_t p)
-{
-    return (void *)(cache->shadow + (p >> TIDE_SHADOW_SHIFT) * sizeof(uint64_t));
+    bool deep = cache->deep != NULL && (cache->all_deep || slot >= TIDE_TINY_ALL);
+    return deep ? &cache->deep[slot].magazine : &cache->slot[slot];
 }
 
 #endif

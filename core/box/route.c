@@ -2,6 +2,7 @@
 #include "box/route.h"
 
 #include "box/counters.h"
+#include "box/deep.h"
 #include "box/foreign.h"
 #include "box/large.h"
 #include "box/life.h"
@@ -251,29 +252,7 @@ void *tide_route_take_aligned(struct tide_pages *pages, size_t size, size_t alig
     return block != NULL ? block : route_take_aligned_rest(pages, size, align);
 }
 
-/* Mid is far and its words are in the shadow table: malloc and free from the deep magazines, without
- * a touch of the far line. The thread is busy from the first look at the magazine to the last, as on
- * the fast path, which comes here first. NULL: not that simple. */
-TIDE_INLINE void *route_malloc_far(struct tide_cache *cache, size_t size)
-{
-    size_t offset = size <= TIDE_MID_TOP ? tide_sizeclass_offset(size) : 0;
-    if (offset < TIDE_TINY_ALL * sizeof(struct tide_magazine))
-        return NULL;
-    struct tide_magazine *magazine = tide_cache_deep(cache, offset);
-    void **top = TIDE_RELAXED_GET(&magazine->top);
-    if (TIDE_UNLIKELY(top == magazine->base))
-        return NULL;
-    char *block = top[-1];
-    uint64_t word = magazine->checked ^ (uintptr_t)block;
-    void *at = tide_cache_shadow(cache, (uintptr_t)block);
-    if (TIDE_UNLIKELY((uintptr_t)block - cache->arena_base >= cache->arena_size) ||
-        TIDE_UNLIKELY(tide_mid_load(at) == word))
-        return NULL;
-    TIDE_RELAXED_SET(&magazine->top, top - 1);
-    tide_mid_store(at, word);
-    tide_self_set(cache);
-    return block;
-}
+/* --- malloc ----------------------------------------------------------------------- */
 
 /* Whatever no shelf has. */
 TIDE_NOINLINE static void *route_malloc_rest(size_t size, struct tide_cache *cache, void *odd)
@@ -287,7 +266,7 @@ TIDE_NOINLINE static void *route_malloc_rest(size_t size, struct tide_cache *cac
     bool large = size > TIDE_MID_TOP;
     unsigned slot = large ? tide_sizeclass_slot_large(size) : tide_sizeclass_slot(size);
     if (odd != NULL) {
-        struct tide_magazine *magazine = &cache->slot[slot];
+        struct tide_magazine *magazine = tide_cache_magazine(cache, slot);
         if (TIDE_LIKELY(!route_is_odd(magazine, odd))) { /* overwritten, but in no hands */
             tide_mid_store((char *)odd - 8, magazine->checked ^ (uintptr_t)odd);
             return odd;
@@ -299,13 +278,13 @@ TIDE_NOINLINE static void *route_malloc_rest(size_t size, struct tide_cache *cac
     return block != NULL || !large ? block : tide_route_take_large(NULL, size, 1, NULL);
 }
 
-TIDE_NOINLINE void *tide_route_malloc_slow(size_t size, struct tide_cache *cache, void *odd)
+TIDE_NOINLINE void *tide_route_malloc_slow(size_t size, struct tide_cache *cache, void *odd,
+                                           const struct tide_magazine *magazine)
 {
-    if (cache->shadow != 0) {
-        void *block = route_malloc_far(cache, size);
-        if (TIDE_LIKELY(block != NULL))
-            return block;
-    }
+    size_t offset = (size_t)((const char *)magazine - (const char *)cache);
+    void *block = NULL;
+    if (cache->arena_deep != 0 && TIDE_LIKELY(tide_deep_take(cache, offset, &block)))
+        return block;
     tide_self_set(cache); /* the fast path may have left it busy */
     return route_malloc_rest(size, cache, odd);
 }
@@ -424,32 +403,6 @@ TIDE_COLD static void route_report(struct tide_block *block, const void *p, cons
     tide_diag_misuse(&block->fault);
 }
 
-/* The other half of route_malloc_far. False: not that simple. */
-TIDE_INLINE bool route_free_far(struct tide_cache *cache, void *p)
-{
-    size_t in_arena = (uintptr_t)p - cache->arena_base;
-    const struct tide_page *page = &cache->arena_pages[in_arena >> TIDE_SHIFT_SMALL];
-    if (in_arena >= cache->arena_size ||
-        TIDE_RACY_GET((const uint32_t *)&page->owner) != cache->owner ||
-        page->magazine < TIDE_TINY_ALL * sizeof(struct tide_magazine))
-        return false;
-    struct tide_magazine *magazine = tide_cache_deep(cache, page->magazine);
-    void *at = tide_cache_shadow(cache, (uintptr_t)p);
-    uint64_t word = magazine->checked ^ (uintptr_t)p;
-    if (TIDE_UNLIKELY(tide_mid_load(at) != word))
-        return false;
-    tide_self_set(&tide_cache_busy);
-    void **top = TIDE_RELAXED_GET(&magazine->top);
-    bool room = top != magazine->lim;
-    if (TIDE_LIKELY(room)) {
-        tide_mid_store(at, word ^ magazine->free_turn);
-        TIDE_RELAXED_SET(top, p);
-        TIDE_RELAXED_SET(&magazine->top, top + 1);
-    }
-    tide_self_set(cache);
-    return room;
-}
-
 /* A live block of another heap goes into the batch for its owner. False: not that simple.
  * The thread is busy while it writes to its outbox. The word of Mid says that the block is on
  * its way; of Tiny, the first word does, and the second one is the mark. */
@@ -513,16 +466,10 @@ TIDE_NOINLINE static void route_free_judged(void *p, struct tide_cache *cache, c
         route_report(&block, p, call);
 }
 
-TIDE_NOINLINE static void route_free_rest(void *p, struct tide_cache *cache, const char *call)
+TIDE_NOINLINE void tide_route_free_slow(void *p, struct tide_cache *cache, const char *call)
 {
     if (!route_free_remote(cache, p))
         route_free_judged(p, cache, call);
-}
-
-TIDE_NOINLINE void tide_route_free_slow(void *p, struct tide_cache *cache, const char *call)
-{
-    if (cache->shadow == 0 || !route_free_far(cache, p))
-        route_free_rest(p, cache, call);
 }
 
 TIDE_NOINLINE static void route_free_midal(void *p, struct tide_cache *cache)
@@ -533,13 +480,19 @@ TIDE_NOINLINE static void route_free_midal(void *p, struct tide_cache *cache)
         tide_route_free_slow(p, cache, "free");
 }
 
-TIDE_NOINLINE void tide_route_free_outside(void *p, struct tide_cache *cache)
+TIDE_NOINLINE static void route_free_shelved(void *p, struct tide_cache *cache)
 {
     const struct tide_window *window = &tide_windows[TIDE_KIND_LARGE];
     if (!tide_window_holds(window, (uintptr_t)p))
         return route_free_midal(p, cache);
     if (TIDE_UNLIKELY(!route_free_shelf(cache, window, TIDE_SHIFT_LARGE, TIDE_LARGE_WORDS, p)))
         tide_route_free_slow(p, cache, "free");
+}
+
+TIDE_NOINLINE void tide_route_free_outside(void *p, struct tide_cache *cache)
+{
+    if (cache->arena_deep == 0 || !tide_deep_give(cache, p))
+        route_free_shelved(p, cache);
 }
 
 TIDE_NOINLINE void tide_route_free_full(void *p, struct tide_cache *cache)

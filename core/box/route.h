@@ -18,9 +18,11 @@
 #include "box/mid.h"
 #include "box/tiny.h"
 
-/* The rest of malloc; `cache` is what tide_self was. `odd`: a block that was taken from a
- * magazine and does not look free, or NULL. Sets errno when it returns NULL. */
-void *tide_route_malloc_slow(size_t size, struct tide_cache *cache, void *odd);
+/* The rest of malloc of up to 64 KiB; `cache` is what tide_self was, `magazine` the one for the
+ * size in its `slot`, from which `odd` was taken, a block that does not look free, or NULL. Sets
+ * errno when it returns NULL. */
+void *tide_route_malloc_slow(size_t size, struct tide_cache *cache, void *odd,
+                             const struct tide_magazine *magazine);
 
 /* The rest of malloc for sizes above TIDE_MID_TOP. */
 void *tide_route_malloc_large(size_t size, struct tide_cache *cache);
@@ -62,7 +64,7 @@ TIDE_INLINE void *tide_route_pop(size_t size, struct tide_cache *cache, size_t o
     tide_self_set(&tide_cache_busy);
     void **top = TIDE_RELAXED_GET(&magazine->top);
     if (TIDE_UNLIKELY(top == magazine->base))
-        return tide_route_malloc_slow(size, cache, NULL);
+        return tide_route_malloc_slow(size, cache, NULL, magazine);
     char *block = top[-1];
     TIDE_RELAXED_SET(&magazine->top, top - 1);
     tide_self_set(cache);
@@ -71,7 +73,7 @@ TIDE_INLINE void *tide_route_pop(size_t size, struct tide_cache *cache, size_t o
     uint64_t word = magazine->freed ^ (uintptr_t)block;
     ptrdiff_t at = magazine->at;
     if (TIDE_UNLIKELY(tide_mid_load(block + at) != word))
-        return tide_route_malloc_slow(size, cache, block);
+        return tide_route_malloc_slow(size, cache, block, magazine);
     tide_mid_store(block + TIDE_AGAIN(at), word ^ magazine->take_turn);
     return block;
 }
