@@ -44,7 +44,7 @@ TIDE_INLINE bool tide_deep_take(struct tide_cache *cache, size_t offset, void **
     if (TIDE_UNLIKELY(found == deep->bad))
         return false;
     TIDE_RELAXED_SET(&magazine->top, top - 1);
-    tide_mid_store(at, word ^ magazine->take_turn);
+    tide_mid_store(at, word ^ deep->turn);
     tide_self_set(cache);
     *out = block;
     return true;

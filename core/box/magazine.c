@@ -257,13 +257,12 @@ static void magazine_see_words(struct tide_cache *cache, const struct tide_windo
         bool apart = slot >= TIDE_TINY_ALL;
         deep->words = (uintptr_t)(ptrdiff_t)deep->magazine.at;
         deep->probe = apart ? deep->magazine.checked : deep->magazine.freed;
+        deep->turn = apart ? 0 : deep->magazine.take_turn;
         deep->shift = apart ? TIDE_SHADOW_SHIFT - 3 : 0;
         deep->bad = apart;
         deep->stepped = !apart;
-        if (!apart)
-            continue;
-        deep->words = (uintptr_t)mid->shadow - (mid->base >> deep->shift);
-        deep->magazine.take_turn = 0;
+        if (apart)
+            deep->words = (uintptr_t)mid->shadow - (mid->base >> deep->shift);
     }
 }
 

@@ -59,6 +59,7 @@ struct tide_deep {
     struct tide_magazine magazine;
     uintptr_t words;    /* the word of a block at p is at words + (p >> shift), a multiple of 8 */
     uint64_t probe;     /* what malloc compares it with: probe ^ p */
+    uint64_t turn;      /* and writes: probe ^ turn ^ p */
     uint8_t shift, bad; /* bad: what this comparison must not come to */
     uint8_t stepped;    /* 1: the page tells whether a block begins at p, 0: the word does */
 } __attribute__((aligned(TIDE_LINE)));
