@@ -6,6 +6,7 @@
 
 #include <tidepool/log.h>
 
+#include "box/logroom.h"
 #include "box/medium.h"
 
 static tide_region_t *region;
@@ -298,6 +299,33 @@ static void acked(unsigned level, unsigned sequencing, unsigned ack)
     drop();
 }
 
+/* As if others repaired it for ever. */
+static void disturb(void)
+{
+    atomic_fetch_or(&tide_logroom_of(region)->generation, 1);
+}
+
+/* -EBUSY would say that it is open, and may be closed again. */
+START_TEST(what_is_closed_is_not_busy)
+{
+    char text[300];
+    snprintf(text, sizeof text, "file:%s/region", unit_disk);
+    make_on(text, 5, TIDE_LOG_INLINE);
+    open_client(TIDE_LOG_ACK_NONE);
+    ck_assert_int_eq(append(TIDE_LOG_TRY, NULL), 0);
+    ck_assert_int_eq(tide_log_client_close(client), 0);
+    tide_coh_hook = disturb;
+    int error = tide_log_close(log_);
+    tide_coh_hook = NULL;
+    ck_assert_int_eq(error, -EIO);
+    says("the log is closed, and perhaps not on its medium");
+    ck_assert_int_eq(tide_log_open(&log_, region), 0);
+    ck_assert_uint_eq(tide_log_committed(log_), 1);
+    ck_assert_int_eq(tide_log_close(log_), 0);
+    ck_assert_int_eq(tide_region_close(region), 0);
+}
+END_TEST
+
 START_TEST(an_append_is_back_when_it_may_be)
 {
     acked(_i & 1 ? 4 : 5, _i & 2 ? TIDE_LOG_STEPPED : TIDE_LOG_INLINE,
@@ -524,6 +552,7 @@ int main(void)
     tcase_add_test(tcase, one_sync_for_many);
     tcase_add_test(tcase, that_it_is_open_is_known);
     tcase_add_test(tcase, a_medium_that_fails);
+    tcase_add_test(tcase, what_is_closed_is_not_busy);
     tcase_add_loop_test(tcase, an_append_is_back_when_it_may_be, 0, 8);
     tcase_add_test(tcase, in_the_log_and_not_acknowledged);
     tcase_add_test(tcase, an_early_batch);

@@ -330,7 +330,8 @@ static int logapi_leave_last(tide_log_t *log)
     struct tide_region *region = log->region;
     int error = tide_durable_all(&log->durable);
     bool device = error == -ENOTSUP && region->source.ops == &tide_source_dax;
-    error = error == -ENOTSUP ? 0 : error;
+    /* Somebody writes to it who should not: -EBUSY would say that it is not closed. */
+    error = error == -ENOTSUP ? 0 : error == -EBUSY ? -EIO : error;
     tide_logroom_end(region, device || error != 0);
     if (log->durable.medium.way != TIDE_MEDIUM_NONE && error == 0)
         error = tide_durable_note(&log->durable);
