@@ -1,5 +1,6 @@
 /* test_coh.c - the seam: what each access does, and that a test can stand between them. */
-#include "unit_base.h"
+#define _GNU_SOURCE 1
+#include "told.h"
 
 #include <pthread.h>
 
@@ -144,6 +145,51 @@ START_TEST(what_was_written_before_a_set_is_seen_after_a_get)
 }
 END_TEST
 
+#ifdef TOLD
+enum { LINES = 40 };
+
+static unsigned char lines[LINES * TIDE_LINE] __attribute__((aligned(TIDE_LINE)));
+
+static void write_all(void)
+{
+    tide_coh_wrote(TIDE_COH_NONCOHERENT, lines + 3, sizeof lines - 3);
+}
+
+static void write_across(void)
+{
+    tide_coh_wrote(TIDE_COH_NONCOHERENT, lines + TIDE_LINE - 1, 2);
+}
+
+static void drain(void)
+{
+    tide_coh_drain(TIDE_COH_NONCOHERENT);
+}
+
+static void fetch_all(void)
+{
+    tide_coh_fresh(TIDE_COH_NONCOHERENT, lines, sizeof lines - TIDE_LINE + 1);
+}
+
+static void all_coherent(void)
+{
+    tide_coh_wrote(TIDE_COH_COHERENT, lines, sizeof lines);
+    tide_coh_drain(TIDE_COH_COHERENT);
+    tide_coh_fresh(TIDE_COH_COHERENT, lines, sizeof lines);
+}
+
+/* Every line, by the best way there is; stores are fenced by the drain, and what is fetched is
+ * read behind the flushes, which lfence would not see to. */
+START_TEST(the_processor_is_told)
+{
+    told_is(told_by(write_all), told_best(true), LINES, 0);
+    told_is(told_by(write_across), told_best(true), 2, 0);
+    told_is(told_by(drain), 0, 0, 's');
+    told_is(told_by(fetch_all), told_best(false), LINES, 'm');
+    told_is(told_by(all_coherent), 0, 0, 0);
+}
+END_TEST
+#endif
+
 int main(void)
 {
     const TTest *const tests[] = {each_access_does_what_it_says,
@@ -152,6 +198,9 @@ int main(void)
                                   a_model_takes_the_place_of_memory,
                                   what_is_written_back_and_fetched_is_what_it_was,
                                   what_was_written_before_a_set_is_seen_after_a_get,
+#ifdef TOLD
+                                  the_processor_is_told,
+#endif
                                   NULL};
     return unit_main("coh", tests);
 }

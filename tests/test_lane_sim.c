@@ -7,7 +7,11 @@
  */
 #include "lane_run.h"
 
+#if UNIT_SANITIZED
 enum { SEEDS = 6, STEPS = 100000, RIVAL_STEPS = 400000 };
+#else
+enum { SEEDS = 6, STEPS = 1000000, RIVAL_STEPS = 1000000 };
+#endif
 
 static uint64_t from_environment(const char *name, uint64_t initial)
 {

@@ -263,6 +263,9 @@ START_TEST(each_twin_is_found)
 {
     const struct twin *which = &twins[_i];
     const char *broken = twin_run(which, which->seed);
+    /* The order of accesses may have changed since the seed was noted. */
+    for (uint64_t seed = 0; broken == NULL && seed < 8; seed++)
+        broken = twin_run(which, seed);
     UNIT_HOLD(broken != NULL && strncmp(broken, which->found, strlen(which->found)) == 0, "%s: %s",
               which->what, broken != NULL ? broken : "not found");
 }

@@ -1,6 +1,8 @@
 /* test_medium.c - which regions have a medium, by which way, and what is written. */
+#define _GNU_SOURCE 1
 #include "log_disk.h"
 #include "region_case.h"
+#include "told.h"
 
 #include <sys/sysmacros.h>
 
@@ -144,6 +146,28 @@ START_TEST(pages_of_a_file_are_synced)
 }
 END_TEST
 
+#ifdef TOLD
+static const struct tide_medium cache = {TIDE_MEDIUM_CACHE, NULL};
+
+static void write_lines(void)
+{
+    static unsigned char bytes[20 * 64] __attribute__((aligned(64)));
+    tide_medium_write(&cache, bytes + 63, sizeof bytes - 126);
+}
+
+static void drain(void)
+{
+    tide_medium_drain(&cache);
+}
+
+START_TEST(the_processor_is_told)
+{
+    told_is(told_by(write_lines), told_best(true), 20, 0);
+    told_is(told_by(drain), 0, 0, 's');
+}
+END_TEST
+#endif
+
 int main(void)
 {
     const TTest *const plain[] = {what_ends_with_the_process_or_the_machine,
@@ -151,6 +175,9 @@ int main(void)
                                   a_file_with_map_sync_goes_the_short_way,
                                   lines_are_written_and_stay_what_they_are,
                                   pages_of_a_file_are_synced,
+#ifdef TOLD
+                                  the_processor_is_told,
+#endif
                                   NULL};
     const TTest *const each[] = {NULL};
     return region_main("medium", plain, each);

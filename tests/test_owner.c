@@ -130,6 +130,11 @@ static enum tide_owner_is look_at_stranger(uint64_t boot, uint64_t machine, uint
     owner.machine ^= 2; /* the sum is of the machine, too */
     if (boot != 0)
         ck_assert_int_eq(tide_owner_look_as(&owner, &self, &seen), TIDE_OWNER_UNKNOWN);
+    other.space ^= 1; /* a pid of another namespace says nothing */
+    tide_owner_sum(&other);
+    tide_owner_put(&owner, &other);
+    if (boot == 0)
+        ck_assert_int_eq(tide_owner_look_as(&owner, &self, &seen), TIDE_OWNER_UNKNOWN);
     return is;
 }
 

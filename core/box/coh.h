@@ -17,7 +17,8 @@
  * one drain before the word that publishes it, fresh before a read. Words that several
  * writers change (win, add, swap, mark, clear) exist in coherent memory only: elsewhere the
  * debug build stops there, as it does where a region's table is changed by a view that may
- * only read (TIDE_COH_ALONE). A line that is written has one writer, and nobody prefetches it.
+ * only read (TIDE_COH_ALONE). A line that is written has one writer, and nobody prefetches it
+ * while it has.
  *
  * The third back end, of the debug build, is a model that a test provides (tide_coh_model):
  * nodes with an image each, between which only what is written back and fetched travels.
