@@ -59,6 +59,7 @@
 #include "box/retire.c"
 #include "box/lanes.c"
 #include "box/door.c"
+#include "box/match.c"
 #include "box/crew.c"
 #include "box/trim.c"
 #include "box/lane.c"

@@ -175,7 +175,7 @@ static void die_at(const struct crash_kind *kind, int point, uint64_t seed)
     }
 }
 
-/* Loop index: the point. */
+/* Loop index: the point. Those of damaged logs are test_mend_cut's. */
 START_TEST(deaths_at_each_point)
 {
     crash_world_make();
@@ -192,7 +192,7 @@ int main(void)
     TCase *tcase = tcase_create("crash");
     tcase_add_checked_fixture(tcase, unit_files_setup, unit_files_teardown);
     tcase_add_test(tcase, a_point_says_its_name);
-    tcase_add_loop_test(tcase, deaths_at_each_point, 0, TIDE_CRASH_COUNT);
+    tcase_add_loop_test(tcase, deaths_at_each_point, 0, TIDE_CRASH_DAMAGE);
     suite_add_tcase(suite, tcase);
     tcase = tcase_create("lives");
     tcase_add_checked_fixture(tcase, unit_files_setup, unit_files_teardown);

@@ -106,10 +106,15 @@
     X(open_synced)                                                                                 \
     X(outage_walked)                                                                               \
     X(outage_ring)                                                                                 \
-    X(outage_set)
+    X(outage_set)                                                                                  \
+    /* repair of damage: TIDE_CRASH_DAMAGE */                                                      \
+    X(mend_restored)                                                                               \
+    X(mend_given_up)                                                                               \
+    X(mend_shortened)
 
 #define TIDE_CRASH_ENUM(name) TIDE_CRASH_##name,
 enum tide_crash_point { TIDE_CRASH_POINTS(TIDE_CRASH_ENUM) TIDE_CRASH_COUNT };
+enum { TIDE_CRASH_DAMAGE = TIDE_CRASH_mend_restored }; /* the first that needs damage */
 #undef TIDE_CRASH_ENUM
 
 #ifdef TIDE_DEBUG

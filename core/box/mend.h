@@ -49,13 +49,17 @@ bool tide_mend_is_due(const struct tide_logmap *map);
 /* Of a log whose memory was damaged. */
 struct tide_mend_damage {
     uint64_t restored; /* entries that were written anew from their slots */
+    uint64_t guessed;  /* of these: places where another batch could have been as well */
     uint64_t cut;      /* batches that were given up: they are not whole, or cannot be found */
     uint64_t head;     /* words of the head that were put right */
 };
 
 /* Entries of the committed prefix that are not what their slots say are written anew, with the
- * place and the number that they had. Batches that are lost are given up, and what is behind
- * them loses its place: tide_mend has to follow. Level 0: batches that are not whole become pads.
+ * place and the number that they had: from their own slot, if entry and slot agree on the bytes
+ * or on the client and its number, else from one that has no place and may have had this one, see
+ * match. Batches that are lost are given up, and what is behind them loses its place: tide_mend
+ * has to follow. Batches without a place that are not whole become pads. Done again, if whoever
+ * did it ended in the middle, it comes to the same; until then tide_mend may refuse the log.
  * 0, -ENOMEM. */
 int tide_mend_cut(const struct tide_logmap *map, struct tide_mend_damage *damage);
 

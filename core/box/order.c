@@ -36,8 +36,9 @@ struct tide_order_place tide_order_head(const struct tide_logmap *map)
     return at;
 }
 
-TIDE_INTO void tide_order_fill(const struct tide_logmap *map, struct tide_order_place at,
-                               uint32_t broker, const struct tide_layout_slot *slot)
+TIDE_INTO void tide_order_write(const struct tide_logmap *map, struct tide_order_place at,
+                                uint32_t broker, const struct tide_layout_slot *slot,
+                                uint16_t control)
 {
     struct tide_layout_entry *entry = tide_logmap_entry(map, at.place);
     entry->slot = slot->index;
@@ -51,12 +52,19 @@ TIDE_INTO void tide_order_fill(const struct tide_logmap *map, struct tide_order_
     entry->checksum = slot->checksum;
     entry->broker = (uint8_t)broker;
     entry->flags = (uint8_t)slot->flags;
-    entry->control = (uint16_t)tide_coh_get(map->coh, &map->head->epoch);
+    entry->control = control;
     tide_coh_wrote(TIDE_COH_COHERENT, entry, sizeof *entry);
     tide_coh_drain(TIDE_COH_COHERENT);
     TIDE_CRASH_POINT(order_written);
     tide_coh_set(map->coh, &entry->seq, at.place + 1);
     TIDE_CRASH_POINT(order_placed);
+}
+
+TIDE_INTO void tide_order_fill(const struct tide_logmap *map, struct tide_order_place at,
+                               uint32_t broker, const struct tide_layout_slot *slot)
+{
+    uint64_t epoch = tide_coh_get(map->coh, &map->head->epoch);
+    tide_order_write(map, at, broker, slot, (uint16_t)epoch);
 }
 
 TIDE_INTO struct tide_order_place tide_order_commit(const struct tide_logmap *map, uint32_t broker,

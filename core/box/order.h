@@ -29,7 +29,11 @@ struct tide_order_place tide_order_take(const struct tide_logmap *map, uint64_t 
 void tide_order_fill(const struct tide_logmap *map, struct tide_order_place at, uint32_t broker,
                      const struct tide_layout_slot *slot);
 
-/* Both, for one slot. */
+/* The same, as it was done in that epoch of the control. */
+void tide_order_write(const struct tide_logmap *map, struct tide_order_place at, uint32_t broker,
+                      const struct tide_layout_slot *slot, uint16_t control);
+
+/* Taking and filling, for one slot. */
 struct tide_order_place tide_order_commit(const struct tide_logmap *map, uint32_t broker,
                                           const struct tide_layout_slot *slot);
 
