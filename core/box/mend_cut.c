@@ -237,18 +237,37 @@ static void cut_gather(struct cut *self)
     }
 }
 
-/* What stands at places that are known: the entries' word where theirs is good. */
+/* The batch of a place that has one: as its slot says. */
+static bool cut_is_known(const struct cut *self, uint64_t place, uint64_t *bad, uint32_t *broker,
+                         struct tide_layout_slot *slot)
+{
+    struct tide_layout_entry entry;
+    uint64_t index;
+    if (*bad < self->bad && self->place[*bad].place == place) {
+        const struct tide_match_place *at = &self->place[(*bad)++];
+        *broker = at->broker;
+        index = at->slot;
+        if (!at->own)
+            return false;
+    } else {
+        tide_layout_words(&entry, tide_logmap_entry(self->map, place), sizeof entry);
+        *broker = entry.broker;
+        index = entry.slot;
+    }
+    return tide_ring_copy(self->map, *broker, index, slot);
+}
+
+/* What stands at places that are known. */
 static void cut_see(struct cut *self)
 {
     const struct tide_logmap *map = self->map;
-    struct tide_layout_entry entry;
-    for (uint64_t i = 0; i < self->count; i++) {
-        uint64_t place = self->first + i;
-        if (!cut_is_placed(self, place, &entry))
-            continue;
-        tide_match_see(self->batch, self->batches, cut_key(map, entry.broker, entry.client),
-                       map->level == 4 ? entry.number : entry.slot, place);
-    }
+    struct tide_layout_slot slot;
+    uint64_t bad = 0;
+    uint32_t broker;
+    for (uint64_t i = 0; i < self->count; i++)
+        if (cut_is_known(self, self->first + i, &bad, &broker, &slot))
+            tide_match_see(self->batch, self->batches, cut_key(map, broker, slot.client),
+                           map->level == 4 ? slot.number : slot.index, self->first + i);
 }
 
 /* Places between two that are good have as many messages as the numbers of these say. */
