@@ -185,8 +185,11 @@ START_TEST(failures_leave_nothing_behind)
         not_made("memfd", (size_t)1 << 60, 0, -ENOMEM, "memory");
         not_made("anon", REGION_SIZE, TIDE_REGION_STRICT, -ENODEV, "nodes");
         not_made(text, REGION_SIZE, TIDE_REGION_STRICT, -ENODEV, "nodes");
-        not_made(text, 128 << 20, 0, -EFBIG, "may not be that large");
+        not_made(text, 128 << 20, 0, -EFBIG, "may not have 134217728 bytes");
         ck_assert_int_eq(unit_size(path), -1);
+        unit_make(path, 0);
+        not_made(text, REGION_SIZE, TIDE_REGION_STRICT, -ENODEV, "nodes");
+        ck_assert_int_eq(unit_size(path), 0);
         unit_make(path, REGION_SIZE);
         not_opened(text, 0, -EPROTO, "the first word");
         unlink(path);
@@ -197,6 +200,45 @@ START_TEST(failures_leave_nothing_behind)
     close(again);
     ck_assert_int_eq(tide_region_create(&region, text, 3 << 20, 0, NULL), 0);
     ck_assert_int_eq(tide_region_close(region), 0);
+}
+END_TEST
+
+START_TEST(what_cannot_be_shown_is_not_formatted)
+{
+    char command[600];
+    const char *text = file_text(), *path = text + 5;
+    ck_assert_int_eq(tide_region_close(region_made(text, REGION_SIZE, 0)), 0);
+    snprintf(command, sizeof command, "cp %s %s.before", path, path);
+    ck_assert_int_eq(system(command), 0);
+    while (tide_pagemap_take() >= 0)
+        ;
+    not_made(text, REGION_SIZE, TIDE_REGION_REPLACE, -ENFILE, "too many regions are open");
+    snprintf(command, sizeof command, "cmp %s %s.before", path, path);
+    ck_assert_int_eq(system(command), 0);
+}
+END_TEST
+
+static mode_t mode_of(const char *path)
+{
+    struct stat found;
+    ck_assert_int_eq(stat(path, &found), 0);
+    return found.st_mode & 07777;
+}
+
+START_TEST(a_new_file_is_its_users_and_one_that_is_there_stays_so)
+{
+    const char *text = file_text(), *path = text + 5;
+    umask(0);
+    ck_assert_int_eq(tide_region_close(region_made(text, REGION_SIZE, 0)), 0);
+    ck_assert_uint_eq(mode_of(path), 0600);
+    ck_assert_int_eq(chmod(path, 0664), 0);
+    ck_assert_int_eq(tide_region_close(region_made(text, 0, TIDE_REGION_REPLACE)), 0);
+    ck_assert_uint_eq(mode_of(path), 0664);
+    unit_make(path, 0);
+    ck_assert_int_eq(tide_region_close(region_made(text, REGION_SIZE, 0)), 0);
+    ck_assert_uint_eq(mode_of(path), 0664);
+    ck_assert_int_eq(tide_region_close(region_opened(text)), 0);
+    ck_assert_uint_eq(mode_of(path), 0664);
 }
 END_TEST
 
@@ -255,6 +297,8 @@ int main(void)
                             what_dead_calls_left_is_mended_when_it_is_opened_alone,
                             so_many_can_be_open_and_no_more,
                             failures_leave_nothing_behind,
+                            what_cannot_be_shown_is_not_formatted,
+                            a_new_file_is_its_users_and_one_that_is_there_stays_so,
                             a_device_is_taken_whole_and_by_its_alignment,
                             the_window_holds_what_can_be_lent,
                             NULL};

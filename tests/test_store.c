@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <sys/syscall.h>
 
+#include "box/store_room.h"
 #include "unit_files.h"
 
 enum { SIZE = 1 << 20 };
@@ -71,11 +72,26 @@ START_TEST(nothing_but_a_file_is_removed)
 }
 END_TEST
 
+START_TEST(a_file_is_emptied_that_nobody_else_has_locked)
+{
+    const char *path = unit_path("full");
+    unit_make(path, SIZE);
+    int fd = tide_store_open(path, false), other = tide_store_open(path, false);
+    ck_assert_int_eq(tide_store_lock(other, TIDE_STORE_SHARE), 0);
+    ck_assert_int_eq(tide_store_empty(fd), -EAGAIN);
+    ck_assert_int_eq(unit_size(path), SIZE);
+    close(other);
+    ck_assert_int_eq(tide_store_empty(fd), 0);
+    ck_assert_int_eq(unit_size(path), 0);
+    close(fd);
+}
+END_TEST
+
 START_TEST(a_sealed_memfd_keeps_its_length)
 {
     int fd = tide_store_memfd("unit");
     ck_assert_int_ge(fd, 0);
-    ck_assert_int_eq(tide_store_allocate(fd, SIZE), 0);
+    ck_assert_int_eq(tide_store_allocate(fd, SIZE, NULL), 0);
     ck_assert_int_eq(tide_store_seal(fd), 0);
     ck_assert_int_eq(ftruncate(fd, SIZE / 2), -1);
     ck_assert_int_eq(ftruncate(fd, SIZE * 2), -1);
@@ -93,11 +109,11 @@ static void check_allocating(const char *path)
     unit_make(path, SIZE);
     int fd = tide_store_open(path, false);
     UNIT_NEED(fd >= 0 && pwrite(fd, "keep", 4, 300000) == 4 && pwrite(fd, "end", 3, SIZE - 3) == 3);
-    UNIT_NEED(tide_store_allocate(fd, 2 * SIZE) == 0);
+    UNIT_NEED(tide_store_allocate(fd, 2 * SIZE, NULL) == 0);
     UNIT_NEED(unit_size(path) == 2 * SIZE && unit_is_allocated(path));
     UNIT_NEED(pread(fd, word, 4, 300000) == 4 && memcmp(word, "keep", 4) == 0);
     UNIT_NEED(pread(fd, word, 3, SIZE - 3) == 3 && memcmp(word, "end", 3) == 0);
-    UNIT_NEED(tide_store_allocate(fd, SIZE) == 0 && unit_size(path) == 2 * SIZE);
+    UNIT_NEED(tide_store_allocate(fd, SIZE, NULL) == 0 && unit_size(path) == 2 * SIZE);
     close(fd);
 }
 
@@ -130,15 +146,16 @@ END_TEST
 
 static void over_the_limit(long unused)
 {
+    struct tide_store_need need;
     const char *path = unit_path("limited");
     (void)unused;
-    signal(SIGXFSZ, SIG_IGN);
-    unit_limit(RLIMIT_FSIZE, SIZE);
+    unit_limit(RLIMIT_FSIZE, SIZE); /* whose signal ends the process */
     int fd = tide_store_open(path, true);
     UNIT_NEED(fd >= 0 && ftruncate(fd, 5000) == 0);
-    UNIT_NEED(tide_store_allocate(fd, 2 * SIZE) == -EFBIG);
+    UNIT_NEED(tide_store_allocate(fd, 2 * SIZE, &need) == -EFBIG);
+    UNIT_NEED(need.wanted == 2 * SIZE && need.left == SIZE);
     UNIT_NEED(unit_size(path) == 5000);
-    UNIT_NEED(tide_store_allocate(fd, SIZE) == 0);
+    UNIT_NEED(tide_store_allocate(fd, SIZE, NULL) == 0);
 }
 
 /* Block by block, up to the limit. */
@@ -165,10 +182,10 @@ static void more_than_there_is(long unused)
     signal(SIGXFSZ, SIG_IGN);
     unit_limit(RLIMIT_FSIZE, 64 << 20);
     int fd = tide_store_memfd("unit");
-    UNIT_NEED(tide_store_allocate(fd, (uint64_t)1 << 60) == -ENOMEM);
-    UNIT_NEED(tide_store_allocate(fd, tide_store_room("") + (64 << 20)) == -ENOMEM);
+    UNIT_NEED(tide_store_allocate(fd, (uint64_t)1 << 60, NULL) == -ENOMEM);
+    UNIT_NEED(tide_store_allocate(fd, tide_store_room("") + (64 << 20), NULL) == -ENOMEM);
     UNIT_NEED(tide_store_stat(fd, &found) == 0 && found.size == 0 && found.allocated == 0);
-    UNIT_NEED(tide_store_allocate(fd, SIZE) == 0);
+    UNIT_NEED(tide_store_allocate(fd, SIZE, NULL) == 0);
 }
 
 START_TEST(a_file_in_memory_does_not_bring_the_killer)
@@ -217,7 +234,7 @@ START_TEST(two_mappings_are_the_same_memory)
     bool sync = true;
     char *at = mmap(NULL, 2 * SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     int fd = tide_store_memfd("unit");
-    ck_assert_int_eq(tide_store_allocate(fd, 2 * SIZE), 0);
+    ck_assert_int_eq(tide_store_allocate(fd, 2 * SIZE, NULL), 0);
     ck_assert_int_eq(tide_store_map(at, SIZE, fd, SIZE, &sync), 0);
     ck_assert_int_eq(tide_store_map(at + SIZE, SIZE, fd, SIZE, &sync), 0);
     ck_assert(!sync); /* that is for memory that is a file system */
@@ -252,6 +269,7 @@ int main(void)
     const TTest *tests[] = {what_a_name_or_a_descriptor_is,
                             a_new_file_is_private_and_new,
                             nothing_but_a_file_is_removed,
+                            a_file_is_emptied_that_nobody_else_has_locked,
                             a_sealed_memfd_keeps_its_length,
                             all_blocks_are_there_and_hold_what_they_held,
                             what_cannot_be_allocated_is_left_as_it_was,

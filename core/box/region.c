@@ -4,6 +4,7 @@
 #include "box/coh.h"
 #include "box/meta.h"
 #include "box/store.h"
+#include "box/store_room.h"
 #include "box/vmem.h"
 
 static struct tide_lock region_lock;
@@ -271,12 +272,24 @@ static int region_format(struct tide_region *region, size_t size, unsigned flags
         ret = region_secure(region, error);
     if (ret != 0)
         return ret;
+    tide_plot_view(&region->table, region->extent.base, region->size);
+    ret = region_show(region, error);
+    if (ret != 0)
+        return ret; /* what is in the memory stays as it is */
     tide_plot_format(region->extent.base, region->size);
     region_lock_file(region, TIDE_STORE_SHARE);
     region->fresh = true;
     region->strict = (flags & TIDE_REGION_STRICT) != 0;
     tide_plot_open(&region->table, region->extent.base, region->size);
-    return region_show(region, error);
+    return 0;
+}
+
+/* Of what could not be made nothing stays, but for what somebody else made meanwhile. */
+static void region_undo(const struct tide_region *region, int code)
+{
+    const struct tide_source_ops *ops = region->source.ops;
+    if (region->extent.fd >= 0 && ops->undo != NULL && code != -EEXIST && code != -EBUSY)
+        ops->undo(&region->source, &region->extent);
 }
 
 int tide_region_make(struct tide_region **out, const char *text, size_t size, unsigned flags,
@@ -295,8 +308,7 @@ int tide_region_make(struct tide_region **out, const char *text, size_t size, un
     else
         ret = region_format(region, size, flags, error);
     if (ret != 0) {
-        if (region->extent.made)
-            tide_store_unlink(region->source.path);
+        region_undo(region, ret);
         region_drop(region);
         return ret;
     }
@@ -323,12 +335,10 @@ static int region_verify(struct tide_region *region, size_t size, struct tide_re
     if (ret != 0)
         return region_fail_about(error, ret, region->source.text, line);
     region->size = size != 0 ? size : found;
-    if (region->source.ops != &tide_source_file)
-        return 0;
-    ret = tide_store_allocate(region->extent.fd, region->size);
-    return ret == 0 ? 0
-                    : region_fail_about(error, ret, region->source.text,
-                                        "the file has holes, and no space is left to fill them");
+    struct tide_source *source = &region->source;
+    if (source->ops->fill != NULL)
+        ret = source->ops->fill(source, region->extent.fd, region->size);
+    return ret == 0 ? 0 : region_fail(error, ret, source->said);
 }
 
 /* Other hosts may have it open, and no lock tells. */

@@ -32,17 +32,22 @@ struct tide_extent {
     int fd;           /* -1: private memory */
     bool sync;        /* mapped with MAP_SYNC */
     bool made;        /* the file is new */
+    bool grown;       /* it was empty */
     uint64_t file[2]; /* device and inode: is the descriptor still this file's? */
 };
 
 /* One row per kind. `accept` reads the text behind the kind's name and looks whether what
  * it names is there. `place` gives private memory its policy. `grab` opens shared memory of
- * so many bytes, all of them allocated. NULL: nothing to be done. */
+ * so many bytes, all of them allocated. `fill` allocates what `grab` left to later: 0, or -errno
+ * and source->said. `undo`, before the memory is given back, leaves things as they were before
+ * `grab`: no file, or an empty one. NULL: nothing to be done. */
 struct tide_source_ops {
     const char *name;
     int (*accept)(struct tide_source *source, const char *rest);
     int (*place)(const struct tide_source *source, void *base, size_t size);
     int (*grab)(struct tide_source *source, size_t size, struct tide_extent *out);
+    int (*fill)(struct tide_source *source, int fd, uint64_t size);
+    void (*undo)(const struct tide_source *source, const struct tide_extent *extent);
 };
 
 struct tide_source {

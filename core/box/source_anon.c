@@ -9,5 +9,5 @@ static int anon_accept(struct tide_source *source, const char *rest)
     return *rest == '\0' ? 0 : -EINVAL;
 }
 
-const struct tide_source_ops tide_source_anon = {"anon", anon_accept, NULL, NULL};
-const struct tide_source_ops tide_source_near = {"near", anon_accept, NULL, NULL};
+const struct tide_source_ops tide_source_anon = {"anon", anon_accept, NULL, NULL, NULL, NULL};
+const struct tide_source_ops tide_source_near = {"near", anon_accept, NULL, NULL, NULL, NULL};

@@ -108,4 +108,4 @@ static int dax_grab(struct tide_source *source, size_t size, struct tide_extent 
     return 0;
 }
 
-const struct tide_source_ops tide_source_dax = {"dax", dax_accept, NULL, dax_grab};
+const struct tide_source_ops tide_source_dax = {"dax", dax_accept, NULL, dax_grab, NULL, NULL};

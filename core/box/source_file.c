@@ -62,6 +62,53 @@ static int file_accept(struct tide_source *source, const char *rest)
     return 0;
 }
 
+/* "needs WANTED more bytes", and how many there are, in the words of the error. */
+static int file_say_room(struct tide_source *source, int code, const struct tide_store_need *need)
+{
+    char line[160];
+    struct tide_text text = {line, sizeof line, 0};
+    bool memory = code == -ENOMEM;
+    tide_text_add(&text, memory ? "is in memory: it needs " : "needs ");
+    tide_text_number(&text, need->wanted, 10);
+    tide_text_add(&text, " more bytes, and ");
+    if (need->left == UINT64_MAX) {
+        tide_text_add(&text, "no space is left for them");
+    } else {
+        tide_text_number(&text, need->left, 10);
+        tide_text_add(&text, memory ? " can be taken" : " are free on its file system");
+    }
+    tide_text_add(&text, code == -EDQUOT ? " (there is a quota, too)" : "");
+    return tide_source_say(source, memory ? code : -ENOSPC, line);
+}
+
+static int file_say_limit(struct tide_source *source, const struct tide_store_need *need)
+{
+    char line[160];
+    struct tide_text text = {line, sizeof line, 0};
+    tide_text_add(&text, "may not have ");
+    tide_text_number(&text, need->wanted, 10);
+    tide_text_add(&text, " bytes: ");
+    if (need->wanted > need->left) {
+        tide_text_add(&text, "this process may make files of ");
+        tide_text_number(&text, need->left, 10);
+        tide_text_add(&text, " (ulimit -f)");
+    } else {
+        tide_text_add(&text, "its file system has no files that large");
+    }
+    return tide_source_say(source, -EFBIG, line);
+}
+
+static int file_fill(struct tide_source *source, int fd, uint64_t size)
+{
+    struct tide_store_need need;
+    int ret = tide_store_allocate(fd, size, &need);
+    if (ret == -ENOMEM || ret == -ENOSPC || ret == -EDQUOT)
+        return file_say_room(source, ret, &need);
+    if (ret == -EFBIG)
+        return file_say_limit(source, &need);
+    return ret == 0 ? 0 : tide_source_say(source, ret, "cannot be allocated in full");
+}
+
 /* A name where the directory is: the new file itself is on hugetlbfs, or it is not. */
 static int file_allocate(struct tide_source *source, struct tide_extent *out)
 {
@@ -71,20 +118,14 @@ static int file_allocate(struct tide_source *source, struct tide_extent *out)
         return tide_source_say(source, ret, "cannot be looked at");
     out->file[0] = now.device;
     out->file[1] = now.inode;
+    out->grown = now.size == 0;
     if (now.huge > out->align) {
         source->align = out->align = now.huge;
         if (out->size % now.huge != 0)
             return tide_source_say(source, -EINVAL,
                                    "is on hugetlbfs, and the size no multiple of its pages");
     }
-    ret = source->later ? 0 : tide_store_allocate(out->fd, out->size);
-    if (ret == -ENOMEM)
-        return tide_source_say(source, ret, "is in memory, and there is not that much");
-    if (ret == -ENOSPC || ret == -EDQUOT)
-        return tide_source_say(source, -ENOSPC, "does not get that many bytes: no space is left");
-    if (ret == -EFBIG)
-        return tide_source_say(source, -EFBIG, "may not be that large (ulimit -f, or its disk)");
-    return ret == 0 ? 0 : tide_source_say(source, ret, "cannot be allocated in full");
+    return source->later ? 0 : file_fill(source, out->fd, out->size);
 }
 
 static int file_grab(struct tide_source *source, size_t size, struct tide_extent *out)
@@ -107,6 +148,15 @@ static int file_grab(struct tide_source *source, size_t size, struct tide_extent
     return ret;
 }
 
+/* What others meanwhile have there stays. */
+static void file_undo(const struct tide_source *source, const struct tide_extent *extent)
+{
+    if (extent->made)
+        tide_store_unlink(source->path);
+    else if (extent->grown)
+        tide_store_empty(extent->fd);
+}
+
 static int memfd_accept(struct tide_source *source, const char *rest)
 {
     if (*rest != '\0')
@@ -115,19 +165,32 @@ static int memfd_accept(struct tide_source *source, const char *rest)
     return 0;
 }
 
+static int memfd_say_room(struct tide_source *source, const struct tide_store_need *need)
+{
+    char line[160];
+    struct tide_text text = {line, sizeof line, 0};
+    tide_text_add(&text, "there is not that much memory for a memfd: ");
+    tide_text_number(&text, need->wanted, 10);
+    tide_text_add(&text, " bytes are wanted, and ");
+    tide_text_number(&text, need->left, 10);
+    tide_text_add(&text, " can be taken");
+    return tide_source_say(source, -ENOMEM, line);
+}
+
 static int memfd_grab(struct tide_source *source, size_t size, struct tide_extent *out)
 {
     struct tide_store now;
+    struct tide_store_need need = {size, 0};
     out->fd = tide_store_memfd("tidepool");
     if (out->fd < 0)
         return tide_source_say(source, out->fd, "this kernel gives no memfd");
-    int ret = tide_store_allocate(out->fd, size);
+    int ret = tide_store_allocate(out->fd, size, &need);
     if (ret == 0)
         ret = tide_store_stat(out->fd, &now);
     if (ret != 0) {
         tide_file_close(out->fd);
         out->fd = -1;
-        return tide_source_say(source, -ENOMEM, "there is not that much memory for a memfd");
+        return memfd_say_room(source, &need);
     }
     tide_store_seal(out->fd);
     out->file[0] = now.device;
@@ -135,5 +198,7 @@ static int memfd_grab(struct tide_source *source, size_t size, struct tide_exten
     return 0;
 }
 
-const struct tide_source_ops tide_source_file = {"file", file_accept, NULL, file_grab};
-const struct tide_source_ops tide_source_memfd = {"memfd", memfd_accept, NULL, memfd_grab};
+const struct tide_source_ops tide_source_file = {"file",    file_accept, NULL,
+                                                 file_grab, file_fill,   file_undo};
+const struct tide_source_ops tide_source_memfd = {"memfd",    memfd_accept, NULL,
+                                                  memfd_grab, NULL,         NULL};

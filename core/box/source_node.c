@@ -204,5 +204,5 @@ int tide_source_extend(const struct tide_source *source, void *base, size_t from
     return ret;
 }
 
-const struct tide_source_ops tide_source_node = {"node", node_accept, node_place, NULL};
-const struct tide_source_ops tide_source_auto = {"auto", auto_accept, node_place, NULL};
+const struct tide_source_ops tide_source_node = {"node", node_accept, node_place, NULL, NULL, NULL};
+const struct tide_source_ops tide_source_auto = {"auto", auto_accept, node_place, NULL, NULL, NULL};

@@ -7,9 +7,11 @@
 #include <linux/memfd.h>
 #include <sys/file.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 
+#include "box/store_room.h"
 #include "box/sys.h"
 
 enum { STORE_BLOCK = 4096, STORE_STEP = 32 << 20 };
@@ -109,13 +111,27 @@ static int store_fallocate(int fd, uint64_t at, uint64_t size)
     return (int)ret;
 }
 
+/* Bytes of the longest file that this process may make. */
+static uint64_t store_limit(void)
+{
+    struct rlimit limit;
+    long ret = tide_sys4(SYS_prlimit64, 0, RLIMIT_FSIZE, 0, (long)&limit);
+    return ret != 0 || limit.rlim_cur == RLIM_INFINITY ? UINT64_MAX : limit.rlim_cur;
+}
+
+/* Longer than it is, and than this process may make it: the kernel would send a signal. */
+static bool store_is_over(const struct tide_store *before, uint64_t size)
+{
+    return size > before->size && size > store_limit();
+}
+
 /* A file in memory: step by step, and only while there is room. */
 static int store_fill_memory(int fd, const struct tide_store *before, uint64_t size)
 {
     if (before->size >= size && before->allocated >= before->size)
         return 0;
     uint64_t more = size > before->allocated ? size - before->allocated : 0;
-    int ret = more > tide_store_room("") ? -ENOMEM : 0;
+    int ret = more > tide_store_room("") ? -ENOMEM : store_is_over(before, size) ? -EFBIG : 0;
     for (uint64_t at = 0; at < size && ret == 0; at += STORE_STEP) {
         uint64_t step = tide_min(STORE_STEP, size - at);
         ret = at > 0 && step > tide_store_room("") ? -ENOMEM : store_fallocate(fd, at, step);
@@ -129,21 +145,47 @@ bool tide_store_is_memory(int fd)
     return tide_sys3(SYS_fstatfs, fd, (long)&system, 0) == 0 && system.f_type == TMPFS_MAGIC;
 }
 
-int tide_store_allocate(int fd, uint64_t size)
+/* What the file lacks, before a part of it is taken. */
+static struct tide_store_need store_need(int fd, const struct tide_store *before, uint64_t size)
 {
-    struct tide_store before;
-    long ret = tide_store_stat(fd, &before);
-    if (ret != 0)
-        return (int)ret;
+    uint64_t wanted = size > before->allocated ? size - before->allocated : 0, left = UINT64_MAX;
+    struct statfs system;
+    if (tide_sys3(SYS_fstatfs, fd, (long)&system, 0) == 0 && system.f_blocks != 0)
+        left = (uint64_t)system.f_bavail * (uint64_t)system.f_bsize;
+    return (struct tide_store_need){wanted, left};
+}
+
+static int store_allocate(int fd, const struct tide_store *before, uint64_t size)
+{
+    long ret;
     if (tide_store_is_memory(fd))
-        ret = store_fill_memory(fd, &before, size);
+        ret = store_fill_memory(fd, before, size);
+    else if (store_is_over(before, size))
+        ret = -EFBIG;
     else
         ret = store_fallocate(fd, 0, size);
     if (ret == -EOPNOTSUPP || ret == -ENOSYS)
         ret = store_touch(fd, size);
-    if (ret != 0 && before.size < size)
-        tide_sys3(SYS_ftruncate, fd, (long)before.size, 0);
+    if (ret != 0 && before->size < size)
+        tide_sys3(SYS_ftruncate, fd, (long)before->size, 0);
     return (int)ret;
+}
+
+int tide_store_allocate(int fd, uint64_t size, struct tide_store_need *need)
+{
+    struct tide_store before;
+    int ret = tide_store_stat(fd, &before);
+    if (ret != 0)
+        return ret;
+    struct tide_store_need found = store_need(fd, &before, size);
+    ret = store_allocate(fd, &before, size);
+    if (ret == -ENOMEM)
+        found.left = tide_store_room("");
+    if (ret == -EFBIG)
+        found = (struct tide_store_need){size, store_limit()};
+    if (need != NULL)
+        *need = found;
+    return ret;
 }
 
 int tide_store_map(void *base, size_t size, int fd, uint64_t offset, bool *sync)
@@ -184,4 +226,10 @@ int tide_store_unlink(const char *path)
     if (ret != 0 || found.kind != TIDE_STORE_FILE)
         return ret != 0 ? ret : -EPERM;
     return (int)tide_sys3(SYS_unlinkat, AT_FDCWD, (long)path, 0);
+}
+
+int tide_store_empty(int fd)
+{
+    int ret = tide_store_lock(fd, TIDE_STORE_EXCLUDE);
+    return ret != 0 ? ret : (int)tide_sys3(SYS_ftruncate, fd, 0, 0);
 }

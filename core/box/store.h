@@ -26,6 +26,13 @@ struct tide_store {
     uint64_t huge;         /* bytes of a huge page on hugetlbfs; else 0 */
 };
 
+/* Why there is no room. Bytes that a file lacks, and those that there are: on its file system, of
+ * memory (-ENOMEM); -EFBIG: its length, and the longest that this process may make. UINT64_MAX:
+ * nobody tells, or there is no limit. */
+struct tide_store_need {
+    uint64_t wanted, left;
+};
+
 /* About the file of that name, or of the descriptor. 0 or -errno. */
 int tide_store_look(const char *path, struct tide_store *out);
 int tide_store_stat(int fd, struct tide_store *out);
@@ -42,13 +49,9 @@ int tide_store_seal(int fd);
 
 /* Gives blocks to all of the first `size` bytes, keeping what they hold, and makes the file
  * so long if it is shorter. -ENOSPC and the like leave its length as it was. Of a file in
- * memory (memfd, tmpfs) no more than tide_store_room: -ENOMEM. */
-int tide_store_allocate(int fd, uint64_t size);
-
-/* Bytes of memory that can be taken without bringing the kernel's killer: what the machine
- * has available, what the process's control groups leave, less a reserve. UINT64_MAX: nobody
- * knows. `root` stands before /proc and /sys; "" but in tests. */
-uint64_t tide_store_room(const char *root);
+ * memory (memfd, tmpfs) no more than tide_store_room: -ENOMEM. No longer than the process may
+ * make files (ulimit -f): -EFBIG, without the kernel's signal. `need` may be NULL. */
+int tide_store_allocate(int fd, uint64_t size, struct tide_store_need *need);
 
 /* Maps a part of it, shared, in place of whatever is at base. *sync: tells whether the
  * file's blocks are the memory itself (MAP_SYNC), so that a flushed line is durable. */
@@ -67,5 +70,8 @@ int tide_store_lock(int fd, enum tide_store_lock how);
 
 /* Only of a regular file: else -EPERM. */
 int tide_store_unlink(const char *path);
+
+/* Nothing is in the file any more, unless it is locked elsewhere: -EAGAIN. */
+int tide_store_empty(int fd);
 
 #endif

@@ -1,9 +1,10 @@
-/* store_room.c - see store.h: how much memory a file in memory may still take.
+/* store_room.c - see store_room.h: how much memory a file in memory may still take.
  *
  * Whoever allocates one larger than that is not told so: the kernel's killer comes, and it
  * takes whatever process it likes. */
+#include "box/store_room.h"
+
 #include "box/file.h"
-#include "box/store.h"
 
 enum { ROOM_TEXT = 4096, ROOM_PATH = 512, ROOM_RESERVE = 32, ROOM_LEAST = 16 << 20 };
 
