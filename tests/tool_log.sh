@@ -197,9 +197,16 @@ test_create_bad()
     run log create --brokers=x "$LOG"
     says 'no number: 2' 2 err "--brokers: 'x' is not allowed; allowed: 1 to 4294967295$"
     run log create --lease=9 "$LOG"
-    says 'a lease: 2' 2 err "--lease: '9' is not allowed; allowed: 10 to 3600000, never$"
+    says 'a lease: 2' 2 err \
+        "--lease: '9' is not allowed; allowed: 10 to 3600000 milliseconds, never$"
     run log create --level=5 --lease=10 "$LOG"
-    says 'a lease but at level 4: 2' 2 err 'lease, of sessions.*: 10000000, allowed: 0'
+    says 'a lease but at level 4: 2' 2 err \
+        "^tidepool log create: --lease: '10' is not allowed at level 5: it is for level 4 only$"
+    run log create --lease=11 --level=0 "$LOG"
+    says '... whatever comes first: 2' 2 err "'11' is not allowed at level 0: it is for level 4"
+    run log create --lease=never --payload=4K --slots=16 "$LOG"
+    says '... but for none' 0 out '^made a log of level 5'
+    rm -f "$LOG"
     run log create --payload=100 "$LOG"
     says 'payload: 2' 2 err 'payload bytes of a broker: 100, allowed: 256 to '
     run log create --payload=1X "$LOG"
@@ -211,7 +218,7 @@ test_create_bad()
     run log create --size=1048577 "$LOG"
     says 'an odd region: 3' 3 err 'the size 1048577 is no multiple of 524288'
     run log create --size=1M "$LOG"
-    says 'a region that is too small: 3' 3 err 'bytes that are free in a row .* 524288'
+    says 'a region that is too small: 3' 3 err 'the log takes 176[0-9]{5} bytes; .* has 524288$'
     check '... leaves no file behind' ! -e "$LOG"
     run log create "$TMP/no/such/log"
     says 'no such directory: 3' 3 err 'no/such/log'

@@ -8,19 +8,12 @@
 
 #include <tidepool/log.h>
 
+#include "box/store.h"
+
 #define LOG_MOST (UINT64_C(1) << 46) /* bytes that a flag can ask for */
 #define LEASE_LEAST 10               /* ms, as <tidepool/log.h> says */
 #define LEASE_MOST 3600000
 #define NS_PER_MS 1000000
-
-/* The last error of the library, about this log. */
-static int make_complain(const char *command, const char *source)
-{
-    char words[256];
-    tide_log_explain(words, sizeof words);
-    complain(command, "%s: %s", source, words);
-    return EXIT_ERROR;
-}
 
 /* --- create: flags -------------------------------------------------------------------- */
 
@@ -69,6 +62,7 @@ struct make_wish {
     uint64_t size; /* of the region; 0: as large as needed, or as there is */
     uint64_t number[MAKE_FIRST + 1];
     struct tide_log_options options;
+    const char *lease; /* as it was given, or NULL */
     bool replace, json;
 };
 
@@ -130,10 +124,12 @@ static bool make_take_lease(struct make_wish *wish, const char *value)
         return true;
     }
     if (!log_digits(value, false, &ms) || ms < LEASE_LEAST || ms > LEASE_MOST) {
-        complain("log create", "--lease: '%s' is not allowed; allowed: %d to %d, never", value,
+        complain("log create",
+                 "--lease: '%s' is not allowed; allowed: %d to %d milliseconds, never", value,
                  LEASE_LEAST, LEASE_MOST);
         return false;
     }
+    wish->lease = value;
     wish->options.lease = ms * NS_PER_MS;
     return true;
 }
@@ -178,17 +174,33 @@ static bool make_take(void *to, int flag, const char *value)
 
 /* --- create: the region ------------------------------------------------------------------- */
 
+/* Bytes of the longest run that a new region of this size has. */
+static uint64_t make_room(uint64_t size)
+{
+    const uint64_t segment = TIDE_REGION_SEGMENT, all = size / segment;
+    uint64_t heads = (TIDE_PLOT_AT + all * sizeof(struct tide_plot_entry) + segment - 1) / segment;
+    return all > heads ? (all - heads) * segment : 0;
+}
+
 /* Bytes of a region that has room for a run of this many, and nothing else. */
 static uint64_t make_region_size(uint64_t bytes)
 {
-    const uint64_t segment = TIDE_REGION_SEGMENT;
-    uint64_t run = (bytes + segment - 1) / segment, heads = 1, need;
-    for (;; heads = need) {
-        need =
-            (TIDE_PLOT_AT + (run + heads) * sizeof(struct tide_plot_entry) + segment - 1) / segment;
-        if (need == heads)
-            return (run + heads) * segment;
-    }
+    uint64_t size = (bytes / TIDE_REGION_SEGMENT + 1) * TIDE_REGION_SEGMENT;
+    while (make_room(size) < bytes)
+        size += TIDE_REGION_SEGMENT;
+    return size;
+}
+
+/* Before anything is written. */
+static int make_check_room(const struct log_look *look, uint64_t bytes, uint64_t most)
+{
+    if (most >= bytes)
+        return EXIT_DONE;
+    complain("log create",
+             "%s: the log takes %llu bytes; the longest run that is free in the region, or "
+             "would be, has %llu",
+             look->source, (unsigned long long)bytes, (unsigned long long)most);
+    return EXIT_ERROR;
 }
 
 /* The first page holds nothing: a new file, or a device that was wiped. */
@@ -211,6 +223,14 @@ static int make_new_region(const struct log_look *look, const struct make_wish *
                  look->path);
         return EXIT_ERROR;
     }
+    if (there && look->size < TIDE_REGION_LEAST) {
+        complain("log create", "%s: %llu bytes; a region has at least %d", look->path,
+                 (unsigned long long)look->size, TIDE_REGION_LEAST);
+        return EXIT_ERROR;
+    }
+    uint64_t most = make_room(size != 0 ? size : look->size);
+    if (size % TIDE_REGION_SEGMENT == 0 && make_check_room(look, bytes, most) != EXIT_DONE)
+        return EXIT_ERROR;
     unsigned flags = wish->replace ? TIDE_REGION_REPLACE : 0;
     if (tide_region_create(region, look->source, size, flags, &error) == 0)
         return EXIT_DONE;
@@ -219,11 +239,11 @@ static int make_new_region(const struct log_look *look, const struct make_wish *
 }
 
 /* Bytes of the longest run of segments that are free once the log is gone. */
-static uint64_t make_longest(tide_region_t *region)
+static uint64_t make_longest(const struct log_look *look)
 {
     struct tide_region_segment segment;
     uint64_t run = 0, longest = 0, step;
-    for (uint64_t i = 0; tide_region_segment(region, i, &segment) == 0; i += step) {
+    for (uint64_t i = 0; tide_plot_read(&look->region.table, i, &segment) == 0; i += step) {
         bool ours = segment.state == TIDE_REGION_LENT && segment.tag == TIDE_LOGROOM_TAG;
         step = ours && segment.length > 0 ? segment.length : 1;
         run = ours || segment.state == TIDE_REGION_FREE ? run + step : 0;
@@ -241,20 +261,14 @@ static int make_old_region(const struct log_look *look, const struct make_wish *
                  look->path);
         return EXIT_ERROR;
     }
+    if (make_check_room(look, bytes, make_longest(look)) != EXIT_DONE)
+        return EXIT_ERROR;
     if (tide_region_open(region, look->source, wish->size, &error) != 0) {
         complain("log create", "%s", error.text);
         return EXIT_ERROR;
     }
-    uint64_t most = make_longest(*region);
-    if (most < bytes) { /* before anything is removed */
-        complain("log create",
-                 "%s: the log takes %llu bytes; the longest run that is free in the region, or "
-                 "would be, has %llu",
-                 look->source, (unsigned long long)bytes, (unsigned long long)most);
-        return EXIT_ERROR;
-    }
     int gone = wish->replace ? tide_log_remove(*region) : 0;
-    return gone == 0 || gone == -ENOENT ? EXIT_DONE : make_complain("log create", look->source);
+    return gone == 0 || gone == -ENOENT ? EXIT_DONE : log_complain("log create", look->source);
 }
 
 /* --- create: telling ----------------------------------------------------------------------- */
@@ -304,9 +318,22 @@ static int make_log(const struct log_look *look, const struct make_wish *wish,
 {
     tide_log_t *log;
     if (tide_log_create_on(&log, region, &wish->options) != 0)
-        return make_complain("log create", look->source);
+        return log_complain("log create", look->source);
     (wish->json ? make_json : make_text)(log, region);
-    return tide_log_close(log) == 0 ? finish_output() : make_complain("log create", look->source);
+    return tide_log_close(log) == 0 ? finish_output() : log_complain("log create", look->source);
+}
+
+/* The region was made for nothing: no file again, or an empty one. */
+static void make_undo(const struct log_look *look)
+{
+    bool empty = look->state != LOG_NO_FILE && look->size == 0;
+    int fd = empty ? tide_store_open(look->path, false) : -1;
+    if (look->state == LOG_NO_FILE)
+        tide_store_unlink(look->path);
+    if (fd >= 0) {
+        tide_store_empty(fd);
+        close(fd);
+    }
 }
 
 static int make_all(struct log_look *look, struct make_wish *wish)
@@ -314,7 +341,7 @@ static int make_all(struct log_look *look, struct make_wish *wish)
     tide_region_t *region = NULL;
     int64_t bytes = tide_log_size(&wish->options);
     if (bytes < 0) {
-        make_complain("log create", look->source);
+        log_complain("log create", look->source);
         return EXIT_USAGE;
     }
     bool old = look->state >= LOG_NO_LOG;
@@ -322,10 +349,11 @@ static int make_all(struct log_look *look, struct make_wish *wish)
                    : make_new_region(look, wish, (uint64_t)bytes, &region);
     if (code == EXIT_DONE)
         code = make_log(look, wish, region);
-    if (region != NULL)
-        tide_region_close(region);
-    if (code != EXIT_DONE && look->state == LOG_NO_FILE)
-        unlink(look->path);
+    if (region == NULL)
+        return code;
+    tide_region_close(region);
+    if (code != EXIT_DONE)
+        make_undo(look);
     return code;
 }
 
@@ -351,6 +379,11 @@ int log_create(char **argv)
     wish.options.readers = (unsigned)wish.number[MAKE_READERS];
     wish.options.window = (unsigned)wish.number[MAKE_WINDOW];
     wish.options.first = wish.number[MAKE_FIRST];
+    if (wish.lease != NULL && wish.options.level != 4) {
+        complain("log create", "--lease: '%s' is not allowed at level %u: it is for level 4 only",
+                 wish.lease, wish.options.level);
+        return EXIT_USAGE;
+    }
     code = log_look_any(&look, "log create", region);
     if (code == EXIT_DONE)
         code = make_all(&look, &wish);
@@ -490,7 +523,7 @@ static int trim_do(const struct log_look *look, const struct trim_wish *wish, ti
     for (uint32_t i = 0; i < map->brokers && !wish->keeps && error >= 0; i++)
         if (map->level != 0 ? i == 0 : !wish->one || i == wish->broker)
             error = tide_log_trim(log, i, wish->all ? UINT64_MAX : wish->to, NULL);
-    return error < 0 ? make_complain("log trim", look->source) : EXIT_DONE;
+    return error < 0 ? log_complain("log trim", look->source) : EXIT_DONE;
 }
 
 /* Numbers that only the log itself can judge. */
@@ -521,13 +554,13 @@ static int trim_log(struct log_look *look, const struct trim_wish *wish)
     }
     int code = EXIT_DONE;
     if (tide_log_open(&log, region) != 0) {
-        code = make_complain("log trim", look->source);
+        code = log_complain("log trim", look->source);
     } else {
         trim_look(look, &before);
         code = trim_do(look, wish, log);
         trim_look(look, &now);
         if (tide_log_close(log) != 0)
-            code = make_complain("log trim", look->source);
+            code = log_complain("log trim", look->source);
     }
     tide_region_close(region);
     if (code != EXIT_DONE)
