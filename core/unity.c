@@ -33,6 +33,7 @@
 #include "box/plot.c"
 #include "box/share.c"
 #include "box/region.c"
+#include "box/region_page.c"
 #include "box/medium.c"
 #include "box/segment.c"
 #include "box/segment_retain.c"

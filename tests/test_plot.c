@@ -113,8 +113,11 @@ START_TEST(what_is_no_region_of_this_layout)
     }
     is_refused(-EPROTO, SIZE, SIZE - TIDE_REGION_SEGMENT,
                "the size of the region is 20971520, and not 20447232");
-    is_refused(-EBADFD, SIZE - 4096, 0, "cut off: the size is 20967424, and not 20971520");
+    is_refused(-EBADFD, SIZE - 4096, 0, "cut off: 20967424 bytes are there, and it needs 20971520");
+    is_refused(-EBADFD, 4096, 0, "cut off: 4096 bytes are there, and it needs 20971520");
+    head->magic = 7;
     is_refused(-EBADFD, 4096, 0, "its size is 4096, and not 1048576");
+    *head = good;
     is_refused(-EBADFD, 0, 0, "its size is 0, and not 1048576");
     ck_assert_int_eq(tide_plot_check(memory, SIZE, SIZE, NULL), 0);
 }

@@ -94,11 +94,13 @@ START_TEST(a_region_that_was_cut_off_or_is_none)
     const char *text = file_text(), *path = text + 5;
     ck_assert_int_eq(tide_region_close(region_made(text, REGION_SIZE, 0)), 0);
     ck_assert_int_eq(truncate(path, REGION_SIZE - 4096), 0);
-    not_opened(text, 0, -EBADFD, "cut off: the size is 8384512, and not 8388608");
+    not_opened(text, 0, -EBADFD, "cut off: 8384512 bytes are there, and it needs 8388608");
     ck_assert_int_eq(truncate(path, 1 << 20), 0);
-    not_opened(text, 0, -EBADFD, "cut off: the size is 1048576, and not 8388608");
+    not_opened(text, 0, -EBADFD, "cut off: 1048576 bytes are there, and it needs 8388608");
     ck_assert_int_eq(truncate(path, 5000), 0);
-    not_opened(text, 0, -EBADFD, "its size is 5000, and not 1048576");
+    not_opened(text, 0, -EBADFD, "cut off: 5000 bytes are there, and it needs 8388608");
+    ck_assert_int_eq(truncate(path, 4095), 0); /* a part of the head is no head */
+    not_opened(text, 0, -EBADFD, "its size is 4095, and not 1048576");
     ck_assert_int_eq(truncate(path, 0), 0);
     not_opened(text, 0, -EFBIG, "is empty");
     unit_make(path, REGION_SIZE);

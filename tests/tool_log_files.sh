@@ -106,7 +106,156 @@ test_create_unheard()
     rm -f "$LOG"
 }
 
+# ---- files that are not whole ----------------------------------------------------------------
+
+# SUBCOMMAND...: each of those that look at a log, as words.
+LOOKS=(stat dump tail check repair 'repair --yes' recover 'trim --all' expel)
+
+test_cut_off()
+{
+    local name size
+    fresh --checksum
+    use fill 3
+    cp "$LOG" "$TMP/whole"
+    for size in 1048575 600000 4096; do
+        cp "$TMP/whole" "$LOG"
+        truncate -s "$size" "$LOG"
+        for name in "${LOOKS[@]}"; do
+            # shellcheck disable=SC2086 # words
+            run log $name "$LOG"
+            says "log $name: cut off to $size: 3" 3 err \
+                "^tidepool log ${name%% *}: .*/log: the region is cut off: $size bytes .* 1048576$"
+        done
+        use fill 1
+        check '... the library refuses it' "$STATUS" -ne 0
+    done
+    truncate -s 4095 "$LOG"
+    run log stat "$LOG"
+    says 'a part of the head is no region: 3' 3 err \
+        '/log: 4095 bytes; a region has at least 1048576$'
+    rm -f "$LOG"
+}
+
+# What is behind the region's end is nobody's.
+test_longer()
+{
+    fresh --checksum
+    use fill 3
+    truncate -s +1000000 "$LOG"
+    run log check "$LOG"
+    says 'a file that is longer than its region' 0 out ' 0 errors, 0 notes; 3 batches'
+    use fill 1
+    same '... is opened, too' '0 2048576' "$STATUS $(stat -c %s "$LOG")"
+    rm -f "$LOG"
+}
+
+test_cut_off_meanwhile()
+{
+    local follower i
+    fresh --checksum
+    use fill 3
+    "$TOOL" log tail -n 1 -f "$LOG" >"$TMP/followed" 2>"$TMP/err" &
+    follower=$!
+    for ((i = 0; i < 600; i++)); do
+        [[ -s $TMP/followed ]] && break
+        sleep 0.1
+    done
+    truncate -s 4096 "$LOG"
+    wait "$follower"
+    STATUS=$?
+    says 'log tail: cut off meanwhile: 3' 3 err \
+        "^tidepool log tail: .*/log: .*: the file was made shorter, from 1048576 to 4096 bytes$"
+    rm -f "$LOG"
+}
+
+# In a full file system a hole cannot even be read.
+test_holes()
+{
+    local name script holes='cannot be read to its end: the file has holes of [0-9]+ bytes, and'
+    script="truncate -s 8M none; cp --sparse=always $TMP/whole sparse; cat /dev/zero >rest 2>&-"
+    run log create --payload=2M "$LOG"
+    use fill 3
+    cp "$LOG" "$TMP/whole"
+    for name in stat check repair 'repair --yes' recover 'trim --all'; do
+        on_tmpfs 2m "$script; \$TOOL log $name sparse" || return
+        says "log $name: holes that cannot be filled: 3" 3 err \
+            "^tidepool log ${name%% *}: ('sparse' needs [0-9]+ more.* and|sparse: $holes.*) 0 "
+        on_tmpfs 2m "$script; \$TOOL log $name none"
+        says '... a file of one hole: 3' 3 err "^tidepool log ${name%% *}: none: $holes"
+    done
+    for name in none sparse; do # the program's own exit code, and no signal's
+        on_tmpfs 2m "$script; LD_PRELOAD=$SO $PROG file:$FULL/$name fill 1"
+        same "a program that opens it: $name" 1 "$STATUS"
+    done
+    rm -f "$LOG"
+}
+
+# ---- files of others -------------------------------------------------------------------------
+
+test_others()
+{
+    local name mode modes=0000
+    as_other true
+    if ((STATUS != 0)); then
+        skip 'files of others' 'setpriv does not work'
+        return
+    fi
+    fresh --checksum
+    ((EUID != 0)) || modes='0000 0400' # else it is the same user
+    for mode in $modes; do
+        for name in "${LOOKS[@]}" 'create' 'create --replace'; do
+            chmod "$mode" "$LOG"
+            # shellcheck disable=SC2086 # words
+            as_other "$TMP/tidepool" log $name "$LOG"
+            says "log $name: mode $mode, of somebody else: 3" 3 err \
+                "^tidepool log ${name%% *}: $LOG: Permission denied$"
+        done
+    done
+    poke "$STATE" 1 # there is something to do
+    chmod 0444 "$LOG"
+    for name in 'repair --yes' recover 'trim --all' "create --replace $SMALL"; do
+        # shellcheck disable=SC2086 # words
+        as_other "$TMP/tidepool" log $name "$LOG"
+        says "log $name: only to be read: 3" 3 err \
+            "^tidepool log ${name%% *}: '$LOG' may not be read and written by this user$"
+    done
+    as_other "$TMP/tidepool" log stat "$LOG"
+    says 'log stat: only to be read: 0' 0 out '.'
+    mkdir -p "$TMP/closed"
+    chmod 0 "$TMP/closed"
+    for name in stat check recover create; do
+        as_other "$TMP/tidepool" log "$name" "$TMP/closed/log"
+        says "log $name: in a directory of somebody else: 3" 3 err "/closed/log: Permission denied$"
+    done
+    chmod 0555 "$TMP/closed"
+    as_other "$TMP/tidepool" log create "$TMP/closed/log"
+    says 'log create: where nothing may be made: 3' 3 err \
+        "'$TMP/closed/log' may not be made in its directory by this user$"
+    rm -rf "$TMP/closed" "$LOG"
+}
+
+# shellcheck disable=SC2086 # words
+test_modes()
+{
+    rm -f "$LOG"
+    (umask 0 && run log create $SMALL "$LOG")
+    same 'a new file is for its user' 600 "$(stat -c %a "$LOG")"
+    chmod 0640 "$LOG"
+    run log create --replace $SMALL "$LOG"
+    same '... and one that is there keeps its mode' '0 640' "$STATUS $(stat -c %a "$LOG")"
+    : >"$LOG"
+    run log create $SMALL "$LOG"
+    same '... an empty one, too' '0 640' "$STATUS $(stat -c %a "$LOG")"
+    rm -f "$LOG"
+}
+
 test_no_space
 test_create_fails
 test_create_unheard
+test_cut_off
+test_longer
+test_cut_off_meanwhile
+test_holes
+test_others
+test_modes
 finish

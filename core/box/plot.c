@@ -107,11 +107,30 @@ static void plot_copy(struct tide_plot_head *to, const void *from)
     }
 }
 
+/* A head whose sum is right, of a region that is too short to be one. */
+static bool plot_is_head(const void *base, size_t capacity)
+{
+    struct tide_plot_head head;
+    if (base == NULL || capacity < offsetof(struct tide_plot_head, spare))
+        return false;
+    plot_copy(&head, base);
+    return head.magic == TIDE_PLOT_MAGIC && head.check == plot_sum(&head);
+}
+
+static int plot_is_cut(struct tide_text *why, uint64_t found, uint64_t wanted)
+{
+    tide_text_add(why, "the region is cut off: ");
+    tide_text_number(why, found, 10);
+    tide_text_add(why, " bytes are there, and it needs ");
+    tide_text_number(why, wanted, 10);
+    return -EBADFD;
+}
+
 int tide_plot_check(const void *base, size_t capacity, size_t size, struct tide_text *why)
 {
     struct tide_plot_head copy; /* others may write there: copy, then look */
     const struct tide_plot_head *head = &copy;
-    if (capacity < TIDE_REGION_LEAST)
+    if (capacity < TIDE_REGION_LEAST && !plot_is_head(base, capacity))
         return plot_differs(why, -EBADFD, "no region: its size", capacity, TIDE_REGION_LEAST, 10);
     uint64_t magic =
         atomic_load_explicit(&((const struct tide_plot_head *)base)->magic, memory_order_acquire);
@@ -137,8 +156,7 @@ int tide_plot_check(const void *base, size_t capacity, size_t size, struct tide_
     if (size != 0 && size != head->size)
         return plot_differs(why, -EPROTO, "the size of the region", head->size, size, 10);
     if (head->size > capacity)
-        return plot_differs(why, -EBADFD, "the region is cut off: the size", capacity, head->size,
-                            10);
+        return plot_is_cut(why, capacity, head->size);
     if (head->size % TIDE_REGION_SEGMENT != 0 ||
         head->size / TIDE_REGION_SEGMENT != head->segments || head->segments < 2 ||
         head->heads != plot_heads(head->segments))

@@ -2,6 +2,7 @@
 #include "box/region.h"
 
 #include "box/coh.h"
+#include "box/file.h"
 #include "box/meta.h"
 #include "box/store.h"
 #include "box/store_room.h"
@@ -319,6 +320,26 @@ int tide_region_make(struct tide_region **out, const char *text, size_t size, un
 
 /* --- opening ------------------------------------------------------------------------------ */
 
+/* A file that is too short may have been a region; and of one in memory the first page may be a
+ * hole that no memory is left for: their heads are read before they are mapped. */
+static int region_glance(struct tide_region *region, struct tide_region_error *error)
+{
+    char line[TIDE_REGION_TEXT];
+    struct tide_text why = {line, sizeof line, 0};
+    struct tide_plot_head head;
+    const struct tide_source *source = &region->source;
+    bool small = source->capacity < TIDE_REGION_LEAST;
+    int fd = tide_store_open(source->path, false);
+    bool whole =
+        (small || tide_store_is_memory(fd)) && tide_file_get(fd, &head, sizeof head) == sizeof head;
+    if (fd >= 0)
+        tide_file_close(fd);
+    if (!small && !whole)
+        return 0;
+    int ret = tide_plot_check(whole ? &head : NULL, source->capacity, 0, &why);
+    return ret == 0 ? 0 : region_fail_about(error, ret, source->text, line);
+}
+
 /* The memory is mapped: is a region in it, and all of it there? */
 static int region_verify(struct tide_region *region, size_t size, struct tide_region_error *error)
 {
@@ -365,17 +386,14 @@ static void region_enter(struct tide_region *region, bool alone)
 
 static int region_reopen(struct tide_region *region, size_t size, struct tide_region_error *error)
 {
-    char line[TIDE_REGION_TEXT];
-    struct tide_text why = {line, sizeof line, 0};
     struct tide_source *source = &region->source;
     if (!source->shared || source->ops == &tide_source_memfd)
         return region_fail_about(error, -EINVAL, source->text,
                                  "only what is in a file or a device can be opened again (a "
                                  "memfd as file:/proc/PID/fd/N)");
-    if (source->capacity < TIDE_REGION_LEAST)
-        return region_fail_about(error, tide_plot_check(NULL, source->capacity, 0, &why),
-                                 source->text, line);
-    int ret = region_map(region, 0, error);
+    int ret = region_glance(region, error);
+    if (ret == 0)
+        ret = region_map(region, 0, error);
     if (ret != 0)
         return ret;
     bool alone = region_lock_file(region, TIDE_STORE_EXCLUDE) == 0;
@@ -507,53 +525,6 @@ int tide_region_find(const volatile void *address, struct tide_text *out)
         return 0;
     }
     return -ENOENT;
-}
-
-/* --- segments for heaps ----------------------------------------------------------------------- */
-
-struct tide_page *tide_region_page_take(struct tide_region *region,
-                                        const struct tide_plot_wish *wish)
-{
-    if (tide_region_is_stale(region))
-        return NULL;
-    tide_region_ready(region);
-    int64_t index = tide_plot_take(&region->table, wish);
-    if (index < 0)
-        return NULL;
-    struct tide_page *page = &tide_windows[region->window].pages[index];
-    for (uint64_t i = 0; i < wish->segments; i++) {
-        struct tide_page *part = page + i;
-        part->part = i > 0;
-        part->prev = NULL;
-        part->next = i > 0 ? page : NULL;
-        part->zeroed = part->purged = 0;
-        part->bump = part->used = part->hint = part->purge_at = 0;
-        part->limit = part->slack = part->dirty = 0;
-        part->kind = (uint8_t)wish->kind;
-    }
-    return page;
-}
-
-void tide_region_page_give(struct tide_page *page)
-{
-    const struct tide_window *window = tide_page_window(page);
-    struct tide_region *region = window->region;
-    /* Blocks as large as segments are runs. */
-    uint64_t index = (uint64_t)(page - window->pages);
-    uint64_t length = tide_max(page->stride / TIDE_REGION_SEGMENT, 1);
-    for (uint64_t i = length; i-- > 0;) {
-        page[i].part = 0;
-        page[i].stride = i > 0 ? 0 : page[i].stride;
-        atomic_store_explicit(&page[i].owner, 0, memory_order_relaxed);
-    }
-    /* The parent's table is none of ours; nor is what was left for the log. */
-    if (tide_region_is_stale(region) || TIDE_RELAXED_GET(&region->table.entry[index].session) !=
-                                            TIDE_RELAXED_GET(&region->table.session))
-        return;
-    if (region->extent.fd < 0 && !region->strict)
-        tide_vmem_decommit((void *)tide_page_base(page), length * TIDE_REGION_SEGMENT);
-    if (tide_plot_give(&region->table, index, TIDE_REGION_HEAP) < 0)
-        tide_plot_give(&region->table, index, TIDE_REGION_RUN);
 }
 
 void tide_region_count(uint64_t *blocks, uint64_t *bytes)

@@ -136,6 +136,8 @@ static int file_grab(struct tide_source *source, size_t size, struct tide_extent
     out->made = out->fd >= 0 && fresh;
     if (out->fd == -EEXIST) /* an empty file */
         out->fd = tide_store_open(source->path, false);
+    if (fresh && (out->fd == -EACCES || out->fd == -EPERM))
+        return tide_source_say(source, -EACCES, "may not be made in its directory by this user");
     if (out->fd < 0)
         return file_refused(source, out->fd);
     int ret = file_allocate(source, out);

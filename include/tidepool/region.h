@@ -78,19 +78,23 @@ struct tide_region_error {
 /* Makes a region of `size` bytes, a multiple of TIDE_REGION_SEGMENT (and of the alignment of
  * a device, or of the huge pages of hugetlbfs). 0: as large as the device or the existing
  * file is. A file that does not exist is made, with mode 0600; one that does must be empty or
- * large enough. 0 and *out, or a negative errno, with `error` (may be NULL) filled in:
+ * large enough; what is behind the region's end is not used. 0 and *out, or a negative errno, with
+ * `error` (may be NULL) filled in:
  *   -EINVAL   no such source, or a size that is not allowed
  *   -ENOENT   the file or device does not exist     -EACCES  no permission
  *   -ENXIO    the device is in system-ram mode      -ENODEV  no such node, no such kind of file
- *   -EFBIG    the file or device is smaller than `size`
+ *   -EFBIG    the file or device is smaller than `size`, or this process may make no such file
  *   -EEXIST   there is a region already             -EBUSY   and somebody has it open
- *   -ENOSPC, -ENOMEM   not that much room           -ENFILE  too many regions are open */
+ *   -ENOSPC, -ENOMEM   not that much room           -ENFILE  too many regions are open
+ * Of space error->text has the bytes that are wanted and those that there are. After an error a
+ * file that was not there is not there, an empty one is empty, and any other has the bytes that it
+ * had. */
 int tide_region_create(tide_region_t **out, const char *source, size_t size, unsigned flags,
                        struct tide_region_error *error);
 
 /* Opens a region that is in a file or a device. `size`: what it must have; 0: any. Besides
  * the errors above: -EPROTO not a region, of another layout, or damaged; -EBADFD the file is
- * shorter than the region in it; both values are in error->text. */
+ * shorter than the region in it; both values are in error->text. It may be longer. */
 int tide_region_open(tide_region_t **out, const char *source, size_t size,
                      struct tide_region_error *error);
 

@@ -10,6 +10,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "box/lanes.h"
@@ -17,14 +18,46 @@
 
 /* --- the file --------------------------------------------------------------------------- */
 
-/* A page of the mapping that is not there: somebody made the file shorter, or a device has a
- * broken line. */
+static const struct log_look *look_last; /* for the handler of its signal */
+
+/* Why a page of it is not there. */
+static void look_cause(const struct log_look *look, struct tide_text *text)
+{
+    struct tide_store now;
+    struct statfs system;
+    if (tide_store_stat(look->fd, &now) != 0 || now.kind != TIDE_STORE_FILE) {
+        tide_text_add(text, "the device is broken, or gone");
+    } else if (now.size < look->size) {
+        tide_text_add(text, "the file was made shorter, from ");
+        tide_text_number(text, look->size, 10);
+        tide_text_add(text, " to ");
+        tide_text_number(text, now.size, 10);
+        tide_text_add(text, " bytes");
+    } else if (now.allocated < now.size && fstatfs(look->fd, &system) == 0) {
+        tide_text_add(text, "the file has holes of ");
+        tide_text_number(text, now.size - now.allocated, 10);
+        tide_text_add(text, " bytes, and its file system has ");
+        tide_text_number(text, (uint64_t)system.f_bavail * (uint64_t)system.f_bsize, 10);
+        tide_text_add(text, " left to fill them");
+    } else {
+        tide_text_add(text, "its disk is broken");
+    }
+}
+
+/* A page of the mapping that is not there. */
 static void look_signal(int number)
 {
-    static const char words[] = "tidepool log: the memory cannot be read to its end: the file was "
-                                "made shorter meanwhile, or the device is broken\n";
-    ssize_t written = write(STDERR_FILENO, words, sizeof words - 1);
+    static char line[2 * LOG_TEXT];
+    struct tide_text text = {line, sizeof line, 0};
     (void)number;
+    tide_text_add(&text, "tidepool ");
+    tide_text_add(&text, look_last->command);
+    tide_text_add(&text, ": ");
+    tide_text_add(&text, look_last->path);
+    tide_text_add(&text, ": cannot be read to its end: ");
+    look_cause(look_last, &text);
+    tide_text_add(&text, "\n");
+    ssize_t written = write(STDERR_FILENO, line, text.len);
     (void)written;
     _exit(EXIT_ERROR);
 }
@@ -52,7 +85,7 @@ static int look_stat(struct log_look *look)
         if (errno == ENOENT || errno == ENOTDIR)
             return EXIT_DONE;
         complain(look->command, "%s: %s", look->path, strerror(errno));
-        return EXIT_ABSENT;
+        return EXIT_ERROR;
     }
     bool device = strncmp(look->source, "dax:", 4) == 0;
     if (device ? !S_ISCHR(about.st_mode) : !S_ISREG(about.st_mode)) {
@@ -73,8 +106,9 @@ static int look_map(struct log_look *look)
 {
     look->fd = open(look->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (look->fd < 0) {
+        int code = errno == ENOENT ? EXIT_ABSENT : EXIT_ERROR;
         complain(look->command, "%s: %s", look->path, strerror(errno));
-        return EXIT_ABSENT;
+        return code;
     }
     if (look->size < TIDE_REGION_LEAST)
         return EXIT_DONE;
@@ -177,6 +211,7 @@ int log_look_any(struct log_look *look, const char *command, const char *region)
     char *delay = strstr(look->path, ",delay=");
     if (delay != NULL)
         *delay = '\0';
+    look_last = look;
     signal(SIGBUS, look_signal);
     int code = look_stat(look);
     if (code != EXIT_DONE || look->state == LOG_NO_FILE)
@@ -187,13 +222,17 @@ int log_look_any(struct log_look *look, const char *command, const char *region)
     return code;
 }
 
-/* What there is instead of a region, in words. */
+/* What there is instead of a region, in words. Of one that is cut off the head may be there. */
 static void look_complain_region(const struct log_look *look)
 {
+    static struct tide_plot_head head;
+    const void *base = look->base;
     char words[TIDE_REGION_TEXT] = "";
     struct tide_text why = {words, sizeof words, 0};
-    tide_plot_check(look->base, look->base != NULL ? look->size : 0, 0, &why);
-    if (look->base == NULL)
+    if (base == NULL && pread(look->fd, &head, sizeof head, 0) == sizeof head)
+        base = &head;
+    tide_plot_check(base, look->size, 0, &why);
+    if (strncmp(words, "no region: its size", 19) == 0)
         complain(look->command, "%s: %llu bytes; a region has at least %d", look->path,
                  (unsigned long long)look->size, TIDE_REGION_LEAST);
     else

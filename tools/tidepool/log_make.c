@@ -102,7 +102,9 @@ void log_create_help(void)
         "                      of a device or a file that is there, all of it\n"
         "  --replace           a log that is there, or whatever else the file holds, is lost.\n"
         "                      (What else is in a region, heaps and other runs, stays.)\n"
-        "  --json              tells what was made as one object (see JSON.md)\n",
+        "  --json              tells what was made as one object (see JSON.md)\n"
+        "When it fails, a file that is there stays as it is, and one that is not there is not "
+        "made.\n",
         stdout);
 }
 
