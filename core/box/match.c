@@ -116,7 +116,7 @@ void tide_match_see(struct tide_match_batch *batch, uint64_t batches, uint64_t k
 {
     uint64_t at = match_find(batch, batches, key, order);
     if (at < batches && batch[at].key == key && order != batch[at].order) {
-        batch[at].low = place;
+        batch[at].low = place + 1;
         batch[at].last = tide_max(batch[at].last, order + 1);
     }
     if (at > 0 && batch[at - 1].key == key)
@@ -197,7 +197,7 @@ static uint64_t match_try(struct tide_match_batch *batch, uint64_t batches,
         struct tide_match_batch taken;
         bool row = i > 0 && place[i - 1].place + 1 == place[i].place;
         sum = row ? sum + place[i - 1].count : 0;
-        for (; next < batches && batch[next].low < place[i].place; next++)
+        for (; next < batches && batch[next].low <= place[i].place; next++)
             match_push(batch, &heap.count, batch[next], match_by_high);
         /* What should have been before has no place left. */
         while (heap.count > 0 && batch[0].high <= place[i].place)
@@ -212,9 +212,10 @@ static uint64_t match_try(struct tide_match_batch *batch, uint64_t batches,
         place[i].broker = taken.broker;
         place[i].slot = taken.slot;
         place[i].count = taken.count;
-        /* Another one that may be here. */
-        others +=
-            heap.count > 0 && batch[0].key != taken.key && (left == 0 || left == batch[0].count);
+        /* Another one may be here, and this one elsewhere. */
+        others += taken.high > (i + 1 < places ? place[i + 1].place : UINT64_MAX - 1) &&
+                  heap.count > 0 && batch[0].key != taken.key &&
+                  (left == 0 || left == batch[0].count);
     }
     return others;
 }

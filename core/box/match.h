@@ -26,8 +26,8 @@ struct tide_match_batch {
     uint64_t key;       /* batches of one key have an order */
     uint64_t order;     /* in which this is its number */
     uint64_t slot;      /* the caller's, and `broker` */
-    uint64_t low, high; /* its place is above low, and below high */
-    uint64_t last;      /* order of the one that is known to be at `low`, plus 1; 0: of none */
+    uint64_t low, high; /* its place is low, or above, and below high */
+    uint64_t last;      /* order of the one that is known to be before `low`, plus 1; 0: of none */
     uint32_t broker, count;
 };
 
@@ -51,7 +51,7 @@ void tide_match_see(struct tide_match_batch *batch, uint64_t batches, uint64_t k
 /* Then: gives batches to places, which are sorted upwards and may have their own already; with the
  * count that a row must have, if that leaves no place without a batch. `spare`: room for as many
  * batches. `dense`: of one key all batches have places, up to some number: one is only taken behind
- * the one before it. Returns at how many of the places another batch could have been as well. */
+ * the one before it. Returns at how many of the places another batch may have been as well. */
 uint64_t tide_match_give(struct tide_match_batch *batch, struct tide_match_batch *spare,
                          uint64_t batches, struct tide_match_place *place, uint64_t places,
                          bool dense);
