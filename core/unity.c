@@ -75,6 +75,7 @@
 #include "box/mend.c"
 #include "box/mend_cut.c"
 #include "box/mend_outage.c"
+#include "box/mend_slot.c"
 #include "box/mend_users.c"
 #include "box/durable.c"
 #include "box/held.c"

@@ -1,8 +1,7 @@
 /* mend_cut.c - what is left of a log whose memory was damaged; see mend.h */
-#include "box/crc.h"
-#include "box/frame.h"
 #include "box/match.h"
 #include "box/mend.h"
+#include "box/mend_slot.h"
 #include "box/vmem.h"
 
 struct cut {
@@ -47,39 +46,7 @@ static void cut_mark(const struct cut *self, uint32_t broker, uint64_t slot)
     *cut_word(self, broker, slot) |= cut_bit(self, slot);
 }
 
-/* --- is a batch whole? ------------------------------------------------------------------- */
-
-static bool cut_is_inside(const struct tide_logmap *map, uint32_t broker,
-                          const struct tide_layout_slot *slot)
-{
-    uint64_t ring = map->granules.size * TIDE_LAYOUT_GRANULE;
-    uint64_t at = slot->offset - (uint64_t)(map->payload - map->base) - broker * ring, end = ring;
-    if ((slot->flags & TIDE_LAYOUT_REF) != 0) {
-        at = slot->offset + (uintptr_t)map->base - (uintptr_t)map->area;
-        end = map->area_size;
-    }
-    return slot->offset % 8 == 0 && at <= end && slot->size <= end - at;
-}
-
-/* As many messages as it says, up to its last byte. */
-static bool cut_has_frames(const struct tide_logmap *map, const struct tide_layout_slot *slot)
-{
-    const unsigned char *data = map->base + (ptrdiff_t)slot->offset;
-    size_t at = 0;
-    uint64_t count = 0;
-    while (tide_frame_next(data, slot->size, &at) != NULL)
-        count++;
-    return count == slot->count && at == slot->size && count > 0;
-}
-
-static bool cut_is_whole(const struct tide_logmap *map, uint32_t broker,
-                         const struct tide_layout_slot *slot)
-{
-    return (slot->flags & ~(uint32_t)TIDE_LAYOUT_REF) == 0 && cut_is_inside(map, broker, slot) &&
-           cut_has_frames(map, slot) &&
-           (!map->checksum ||
-            tide_crc(0, map->base + (ptrdiff_t)slot->offset, slot->size) == slot->checksum);
-}
+/* --- an entry and its slot ---------------------------------------------------------------- */
 
 /* The slot of this index, if there is a whole batch in it that no place has yet. */
 static bool cut_has_slot(const struct cut *self, uint32_t broker, uint64_t index,
@@ -89,10 +56,8 @@ static bool cut_has_slot(const struct cut *self, uint32_t broker, uint64_t index
     return broker < map->brokers && !cut_is_live(self, broker, index) &&
            index - tide_coh_get(map->coh, &map->broker[broker].released_slot) < map->slots.size &&
            tide_ring_copy(map, broker, index, slot) && slot->index == index &&
-           cut_is_whole(map, broker, slot);
+           tide_mend_is_whole(map, broker, slot);
 }
-
-/* --- an entry and its slot ---------------------------------------------------------------- */
 
 /* They tell of the same bytes. */
 static bool cut_agree_on_bytes(const struct cut_batch *batch)
@@ -499,33 +464,6 @@ static void cut_give_up(struct cut *self)
 
 /* --- slots --------------------------------------------------------------------------------- */
 
-/* Does the slot end where it can, behind a slot that ends at this granule? */
-static bool cut_is_end(const struct tide_logmap *map, const struct tide_layout_slot *slot,
-                       uint64_t before)
-{
-    return slot->end - before <= map->granules.size;
-}
-
-/* Where a whole slot must end, which says something else. */
-static uint64_t cut_end(const struct tide_logmap *map, uint32_t broker,
-                        const struct tide_layout_slot *slot, uint64_t before)
-{
-    uint64_t ring = map->granules.size * TIDE_LAYOUT_GRANULE;
-    if ((slot->flags & TIDE_LAYOUT_REF) != 0)
-        return before;
-    uint64_t at = slot->offset - (uint64_t)(map->payload - map->base) - broker * ring;
-    uint64_t start = at / TIDE_LAYOUT_GRANULE, here = tide_logmap_at(&map->granules, before);
-    uint64_t skip = start >= here ? start - here : start + map->granules.size - here;
-    return before + skip + tide_align_up(slot->size, TIDE_LAYOUT_GRANULE) / TIDE_LAYOUT_GRANULE;
-}
-
-static bool cut_is_pad(const struct tide_logmap *map, const struct tide_layout_slot *slot,
-                       uint64_t index, uint64_t before)
-{
-    return (slot->flags & ~(uint32_t)TIDE_LAYOUT_KEPT) == TIDE_LAYOUT_PAD && slot->index == index &&
-           cut_is_end(map, slot, before);
-}
-
 /* One that was published, behind a slot that ends at *end. What has no place and is not whole
  * becomes a pad of no bytes. True: a batch is lost with that. */
 static bool cut_slot(struct cut *self, uint32_t broker, uint64_t index, uint64_t *end)
@@ -534,17 +472,18 @@ static bool cut_slot(struct cut *self, uint32_t broker, uint64_t index, uint64_t
     struct tide_layout_slot slot;
     if (!tide_ring_copy(map, broker, index, &slot))
         return false;
-    bool loose = cut_is_loose(self, broker, index), pad = cut_is_pad(map, &slot, index, *end);
+    bool loose = cut_is_loose(self, broker, index), pad = tide_mend_is_pad(map, &slot, index, *end);
     bool live = map->level != 0 && cut_is_live(self, broker, index);
-    bool lost = loose && !pad && (slot.index != index || !cut_is_whole(map, broker, &slot));
+    bool lost = loose && !pad && (slot.index != index || !tide_mend_is_whole(map, broker, &slot));
     bool odd = !pad && (slot.index != index || (slot.flags & ~(uint32_t)TIDE_LAYOUT_REF) != 0 ||
-                        !cut_is_end(map, &slot, *end));
+                        !tide_mend_is_end(map, &slot, *end));
     if (lost || (odd && !loose && !live)) {
         tide_mend_pad(map, broker, index, *end, 0);
         return lost;
     }
     if (odd)
-        tide_logmap_slot(map, broker, index)->end = slot.end = cut_end(map, broker, &slot, *end);
+        tide_logmap_slot(map, broker, index)->end = slot.end =
+            tide_mend_end(map, broker, &slot, *end);
     *end = slot.end;
     return false;
 }

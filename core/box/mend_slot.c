@@ -1,0 +1,62 @@
+/* mend_slot.c - what a slot of a log whose memory was damaged must be; see mend_slot.h */
+#include "box/mend_slot.h"
+
+#include "box/crc.h"
+#include "box/frame.h"
+
+static bool slot_is_inside(const struct tide_logmap *map, uint32_t broker,
+                           const struct tide_layout_slot *slot)
+{
+    uint64_t ring = map->granules.size * TIDE_LAYOUT_GRANULE;
+    uint64_t at = slot->offset - (uint64_t)(map->payload - map->base) - broker * ring, end = ring;
+    if ((slot->flags & TIDE_LAYOUT_REF) != 0) {
+        at = slot->offset + (uintptr_t)map->base - (uintptr_t)map->area;
+        end = map->area_size;
+    }
+    return slot->offset % 8 == 0 && at <= end && slot->size <= end - at;
+}
+
+/* As many messages as it says, up to its last byte. */
+static bool slot_has_frames(const struct tide_logmap *map, const struct tide_layout_slot *slot)
+{
+    const unsigned char *data = map->base + (ptrdiff_t)slot->offset;
+    size_t at = 0;
+    uint64_t count = 0;
+    while (tide_frame_next(data, slot->size, &at) != NULL)
+        count++;
+    return count == slot->count && at == slot->size && count > 0;
+}
+
+bool tide_mend_is_whole(const struct tide_logmap *map, uint32_t broker,
+                        const struct tide_layout_slot *slot)
+{
+    return (slot->flags & ~(uint32_t)TIDE_LAYOUT_REF) == 0 && slot_is_inside(map, broker, slot) &&
+           slot_has_frames(map, slot) &&
+           (!map->checksum ||
+            tide_crc(0, map->base + (ptrdiff_t)slot->offset, slot->size) == slot->checksum);
+}
+
+bool tide_mend_is_end(const struct tide_logmap *map, const struct tide_layout_slot *slot,
+                      uint64_t before)
+{
+    return slot->end - before <= map->granules.size;
+}
+
+uint64_t tide_mend_end(const struct tide_logmap *map, uint32_t broker,
+                       const struct tide_layout_slot *slot, uint64_t before)
+{
+    uint64_t ring = map->granules.size * TIDE_LAYOUT_GRANULE;
+    if ((slot->flags & TIDE_LAYOUT_REF) != 0)
+        return before;
+    uint64_t at = slot->offset - (uint64_t)(map->payload - map->base) - broker * ring;
+    uint64_t start = at / TIDE_LAYOUT_GRANULE, here = tide_logmap_at(&map->granules, before);
+    uint64_t skip = start >= here ? start - here : start + map->granules.size - here;
+    return before + skip + tide_align_up(slot->size, TIDE_LAYOUT_GRANULE) / TIDE_LAYOUT_GRANULE;
+}
+
+bool tide_mend_is_pad(const struct tide_logmap *map, const struct tide_layout_slot *slot,
+                      uint64_t index, uint64_t before)
+{
+    return (slot->flags & ~(uint32_t)TIDE_LAYOUT_KEPT) == TIDE_LAYOUT_PAD && slot->index == index &&
+           tide_mend_is_end(map, slot, before);
+}

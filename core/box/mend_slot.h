@@ -1,0 +1,31 @@
+/*
+ * mend_slot.h - what a slot of a log whose memory was damaged must be.
+ *
+ * owns:      nothing
+ * threads:   one per call, and nobody else is in a call of the log
+ * invariant: a batch that is whole has the bytes that it was published with, as far as messages and
+ *            check sum tell
+ * uses:      logmap, frame, crc
+ * used by:   mend
+ * not here:  what is done about it (mend_cut.c)
+ * test:      tests/test_mend_cut.c
+ */
+#ifndef TIDE_BOX_MEND_SLOT_H
+#define TIDE_BOX_MEND_SLOT_H
+
+#include "box/logmap.h"
+
+/* A slot's batch is whole: as many messages as it says, with its check sum if the log has them. */
+bool tide_mend_is_whole(const struct tide_logmap *map, uint32_t broker,
+                        const struct tide_layout_slot *slot);
+
+/* Of a slot behind one that ends at granule `before`: its end may be right; that of a whole batch
+ * as its bytes say; and it is a pad. */
+bool tide_mend_is_end(const struct tide_logmap *map, const struct tide_layout_slot *slot,
+                      uint64_t before);
+uint64_t tide_mend_end(const struct tide_logmap *map, uint32_t broker,
+                       const struct tide_layout_slot *slot, uint64_t before);
+bool tide_mend_is_pad(const struct tide_logmap *map, const struct tide_layout_slot *slot,
+                      uint64_t index, uint64_t before);
+
+#endif
