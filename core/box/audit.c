@@ -15,6 +15,19 @@ void tide_audit_say(struct tide_audit *self, const char *word, const char *what,
     self->tell(self->who, &self->at);
 }
 
+/* What a repair that ended in the middle may have left half written: places, and slots. */
+static bool audit_is_unfinished(const struct tide_audit *self, const char *word)
+{
+    static const char *const words[] = {
+        "head-order",   "entry-seq",    "entry-stray", "entry-base", "entry-slot",
+        "entry-number", "slot-publish", "slot-index",  "slot-flags", "slot-count",
+        "slot-entry",   "slot-retired", "granules"};
+    for (size_t i = 0; i < sizeof words / sizeof words[0] && self->mending; i++)
+        if (strcmp(word, words[i]) == 0)
+            return true;
+    return false;
+}
+
 bool tide_audit_within(struct tide_audit *self, const char *word, const char *what, uint64_t found,
                        uint64_t low, uint64_t high)
 {
@@ -23,7 +36,7 @@ bool tide_audit_within(struct tide_audit *self, const char *word, const char *wh
     self->at.found = found;
     self->at.low = low;
     self->at.high = high;
-    tide_audit_say(self, word, what, false);
+    tide_audit_say(self, word, what, audit_is_unfinished(self, word));
     return false;
 }
 
@@ -149,6 +162,7 @@ bool tide_audit_run(struct tide_audit *self)
     self->place = (void *)scratch;
     self->client = (void *)(scratch + places);
     self->clients = clients;
+    self->missing = tide_coh_get(map->coh, &map->head->given_up);
     self->copy = NULL;
     self->copy_size = 0;
     audit_head(self);

@@ -21,8 +21,9 @@
  *   entry-broker, entry-flags, entry-epoch, entry-count, entry-size
  *   entry-base      message numbers go on without a gap, and end at the counter
  *   entry-slot      its slot is claimed, not released, and no other entry's
- *   entry-number    level 4: a client's batches are numbered without a gap; level 5: a note
- *                   when they go back at one broker (clients of one id do that)
+ *   entry-number    level 4: a client's batches are numbered without a gap (a note: a repair
+ *                   gave up as many); level 5: a note when they go back at one broker (clients
+ *                   of one id do that)
  *   entry-hole      (note) a place that was taken and has no entry
  *   slot-publish, slot-index, slot-flags, slot-count
  *   slot-entry      slot and entry say the same
@@ -77,8 +78,9 @@ struct tide_audit_client {
 
 struct tide_audit {
     const struct tide_peek *peek;
-    bool live;   /* others may be at work on the log */
-    bool closed; /* its last user left it in order: what others leave behind is an error */
+    bool live;    /* others may be at work on the log */
+    bool closed;  /* its last user left it in order: what others leave behind is an error */
+    bool mending; /* a repair began and did not end: what it writes one after the other is noted */
     void (*tell)(void *who, const struct tide_audit_finding *finding);
     void *who;
     /* What came of it. */
@@ -90,6 +92,7 @@ struct tide_audit {
     uint64_t *place;                  /* of each slot: the place of its entry, plus 1 */
     unsigned char *copy;
     size_t clients, copy_size;
+    uint64_t missing; /* level 4: of the batches that were given up, those not met yet */
     struct tide_audit_finding at; /* where it looks */
 };
 

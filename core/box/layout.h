@@ -205,7 +205,8 @@ struct tide_layout_head {
     _Atomic uint64_t reclaimed; /* of these: taken out again */
     uint64_t pad13[15];
     struct tide_layout_member member[TIDE_LAYOUT_MEMBERS];
-    uint8_t rest[4096 - 3968];
+    _Atomic uint64_t given_up; /* batches, at least: a repair found them damaged */
+    uint8_t rest[4096 - 3976];
 };
 _Static_assert(offsetof(struct tide_layout_head, magic) == 0, "magic");
 _Static_assert(offsetof(struct tide_layout_head, version) == 8, "version");
@@ -246,7 +247,8 @@ _Static_assert(offsetof(struct tide_layout_head, retired) == 1664, "retired");
 _Static_assert(offsetof(struct tide_layout_head, reclaimed) == 1792, "reclaimed");
 _Static_assert(offsetof(struct tide_layout_head, lender) == 1544, "lender");
 _Static_assert(offsetof(struct tide_layout_head, member) == 1920, "member");
-_Static_assert(offsetof(struct tide_layout_head, rest) == 3968, "rest");
+_Static_assert(offsetof(struct tide_layout_head, given_up) == 3968, "given_up");
+_Static_assert(offsetof(struct tide_layout_head, rest) == 3976, "rest");
 _Static_assert(sizeof(struct tide_layout_head) == 4096, "size");
 
 enum { TIDE_LAYOUT_GEOMETRY = 256 }; /* bytes of the head that `check` is about */

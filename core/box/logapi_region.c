@@ -191,12 +191,14 @@ static int logapi_mend(const struct tide_logmap *map, const struct tide_region *
     struct tide_logroom *room = tide_logroom_of(region);
     const struct tide_logroom_said said = tide_logroom_said(room);
     const struct tide_mend_mark mark = {said.places, said.base, said.kept};
-    bool whole = atomic_exchange(&room->mending, need == TIDE_LOGROOM_KILLED) != 0 ||
-                 need == TIDE_LOGROOM_OUTAGE || atomic_load(&room->damaged) != 0;
+    uint64_t unfinished = atomic_exchange(&room->mending, need == TIDE_LOGROOM_KILLED);
+    bool whole = unfinished != 0 || need == TIDE_LOGROOM_OUTAGE || atomic_load(&room->damaged) != 0;
     int error = need == TIDE_LOGROOM_OUTAGE ? tide_mend_outage(map, &mark, &fault) : 0;
     if (error == 0 && need != TIDE_LOGROOM_READY &&
         (whole || !tide_claims_mend(map, &nobody, &report)))
         error = tide_mend(map, &report, &fault);
+    if (error != 0) /* and it left nothing half written */
+        atomic_store(&room->mending, unfinished);
     if (error == -ENOMEM)
         return logapi_no_memory(map);
     return error != 0 ? logapi_fault(error, &fault) : 0;

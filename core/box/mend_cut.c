@@ -443,6 +443,7 @@ static void cut_give_up(struct cut *self)
     const struct tide_logmap *map = self->map;
     uint64_t end = self->first + self->count;
     struct cut_batch batch;
+    tide_coh_add(map->coh, &map->head->given_up, self->lost);
     for (uint64_t i = self->bad; i-- > 0;) {
         if (self->place[i].given)
             continue;

@@ -120,6 +120,9 @@ enum tide_owner_is log_look_judge(const struct log_look *look, const struct tide
 /* Of whom an entry of a table of the log is: does that process still have the log? */
 enum tide_owner_is log_look_member(const struct log_look *look, uint64_t whose);
 
+/* A repair of it began and did not end: places and slots may be half written. */
+bool log_look_is_mending(const struct log_look *look);
+
 /* The log that was found is still the one that is there. */
 bool log_look_same(const struct log_look *look);
 

@@ -32,7 +32,9 @@ void log_check_help(void)
         "\n"
         "One finding in each line:\n"
         "  error WORD: ...   no order of events explains it: the memory was damaged\n"
-        "  note WORD: ...    what a process that ended in the middle leaves behind\n"
+        "  note WORD: ...    what a process that ended in the middle leaves behind; while a\n"
+        "                    repair that did not end is to be done again, also what that may have\n"
+        "                    left half written\n"
         "\n"
         "Of a log that a process has open only what is committed is judged, and what a running\n"
         "process may be changing is left out; the last line says so. A log in lanes\n"
@@ -134,6 +136,7 @@ static void check_end(struct check *check, const struct tide_audit *audit)
     if (check->as_json) {
         json_close(&check->json, ']');
         json_bool(&check->json, "live", audit->live);
+        json_bool(&check->json, "unfinished", audit->mending);
         json_number(&check->json, "errors", audit->errors);
         json_number(&check->json, "notes", audit->notes);
         json_number(&check->json, "batches", audit->batches);
@@ -153,6 +156,8 @@ static void check_end(struct check *check, const struct tide_audit *audit)
     uint32_t pid = log_look_owner(check->look, &is);
     if (is == TIDE_OWNER_DEAD && check->look->state != LOG_DAMAGED)
         printf("process %u, which had the log open, ended without closing it\n", pid);
+    if (audit->mending)
+        printf("a repair of the log began and did not end: tidepool log repair does it again\n");
     if (audit->live)
         printf("the log is in use: only what is committed and does not change was judged\n");
 }
@@ -175,7 +180,8 @@ static void check_keep_quiet(void *who, const struct tide_audit_finding *finding
 static bool check_is_quiet(const struct log_look *look)
 {
     const struct tide_logroom *room = tide_logroom_of(&look->region);
-    struct tide_audit audit = {.peek = &look->peek, .tell = check_keep_quiet};
+    struct tide_audit audit = {
+        .peek = &look->peek, .mending = log_look_is_mending(look), .tell = check_keep_quiet};
     uint64_t opens = atomic_load(&room->opens);
     if (check_is_live(look))
         return false;
@@ -198,6 +204,7 @@ static int check_log(struct check *check)
     struct tide_audit audit = {.peek = &check->look->peek, .tell = check_tell, .who = check};
     audit.live = !check_is_quiet(check->look);
     audit.closed = !audit.live && check_is_closed(check->look);
+    audit.mending = !audit.live && log_look_is_mending(check->look);
     check_begin(check);
     if (!tide_audit_run(&audit)) {
         complain("log check", "there is not enough memory for the check");

@@ -345,6 +345,13 @@ enum tide_owner_is log_look_member(const struct log_look *look, uint64_t whose)
     return is == TIDE_OWNER_NOBODY || seen.pid != (uint32_t)whose ? TIDE_OWNER_DEAD : is;
 }
 
+bool log_look_is_mending(const struct log_look *look)
+{
+    const struct tide_logroom *room = tide_logroom_of(&look->region);
+    return atomic_load(&room->state) == TIDE_LOGROOM_OPEN && atomic_load(&room->mending) != 0 &&
+           atomic_load(&room->damaged) == 0;
+}
+
 bool log_look_same(const struct log_look *look)
 {
     const struct tide_logroom *room = tide_logroom_of(&look->region);

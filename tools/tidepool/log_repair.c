@@ -34,48 +34,51 @@ struct repair {
 
 void log_repair_help(void)
 {
-    fputs("tidepool log repair - puts a damaged or abandoned log in order\n"
-          "\n"
-          "usage: tidepool log repair [--yes] [--force] [--json] REGION\n"
-          "\n"
-          "  tidepool log repair /dev/shm/log         tells what it would do, and does nothing\n"
-          "  tidepool log repair --yes /dev/shm/log   does it\n"
-          "\n"
-          "For a log that nobody has open. First all of it is done to a copy in this process's\n"
-          "own memory, and what came of it is told:\n"
-          "  kept      batches that keep their places and message numbers\n"
-          "  restored  of these: their entries of the order index were damaged, and were written\n"
-          "            anew from their slots\n"
-          "  moved     batches behind a hole: the same order, lower places\n"
-          "  placed    batches that were in the log and had no place yet: behind all others\n"
-          "  padded    claims that were never committed\n"
-          "  fenced    level 4: batches that their session refuses\n"
-          "  head      words of the head that are put right\n"
-          "  cut       batches that are given up: their bytes are damaged, or no slot has them\n"
-          "  lost      batches that did not get to the medium before the machine stopped\n"
-          "\n"
-          "What a process left behind that was killed, or the machine when it stopped, the next\n"
-          "tide_log_open, and `tidepool log recover`, put in order as well. Damage is what only\n"
-          "this command mends, for it may have to give batches up. A head or an area that is\n"
-          "damaged cannot be mended. Copy the region first, if it is dear to you.\n"
-          "\n"
-          "Of a log in lanes (TIDE_LOG_NONCOHERENT) each change is told, the first thousand of\n"
-          "them with place or line; besides the above there are\n"
-          "  lines     words of lanes, sessions, readers and nodes that are put right\n"
-          "  slots     slots that are written anew from their entries, or are none\n"
-          "  wiped     entries of no place\n"
-          "Lost batches at its beginning are trimmed, so that others keep their places. After the\n"
-          "machine stopped it can be repaired with check sums. It is refused while a process has,\n"
-          "or has not left, one of its nodes but node 0 (--force: none has).\n"
-          "\n"
-          "Flags:\n"
-          "  -y, --yes  do it\n"
-          "  --force    also if a process of another machine had it open: see log recover\n"
-          "  --json     one object (see JSON.md)\n"
-          "\n"
-          "Exit codes: 0 nothing to do, or it was done; 1 there is something to do, or something\n"
-          "that cannot be mended; 2 usage; 3 error.\n",
-          stdout);
+    fputs(
+        "tidepool log repair - puts a damaged or abandoned log in order\n"
+        "\n"
+        "usage: tidepool log repair [--yes] [--force] [--json] REGION\n"
+        "\n"
+        "  tidepool log repair /dev/shm/log         tells what it would do, and does nothing\n"
+        "  tidepool log repair --yes /dev/shm/log   does it\n"
+        "\n"
+        "For a log that nobody has open. First all of it is done to a copy in this process's\n"
+        "own memory, and what came of it is told:\n"
+        "  kept      batches that keep their places and message numbers\n"
+        "  restored  of these: their entries of the order index were damaged, and were written\n"
+        "            anew from their slots, several too: as numbers of clients and messages tell\n"
+        "  guessed   of these: places where another batch may have been as well\n"
+        "  moved     batches behind a hole: the same order, lower places\n"
+        "  placed    batches that were in the log and had no place yet: behind all others\n"
+        "  padded    claims that were never committed\n"
+        "  fenced    level 4: batches that their session refuses\n"
+        "  head      words of the head that are put right\n"
+        "  cut       batches that are given up: their bytes are damaged, or no slot has them\n"
+        "  lost      batches that did not get to the medium before the machine stopped\n"
+        "\n"
+        "What a process left behind that was killed, or the machine when it stopped, the next\n"
+        "tide_log_open, and `tidepool log recover`, put in order as well. Damage is what only\n"
+        "this command mends, for it may have to give batches up. A head or an area that is\n"
+        "damaged cannot be mended. Copy the region first, if it is dear to you. A repair that is\n"
+        "killed is done again by the next one; until then the log may refuse to be opened.\n"
+        "\n"
+        "Of a log in lanes (TIDE_LOG_NONCOHERENT) each change is told, the first thousand of\n"
+        "them with place or line; besides the above there are\n"
+        "  lines     words of lanes, sessions, readers and nodes that are put right\n"
+        "  slots     slots that are written anew from their entries, or are none\n"
+        "  wiped     entries of no place\n"
+        "Lost batches at its beginning are trimmed, so that others keep their places. After the\n"
+        "machine stopped it can be repaired with check sums. It is refused while a process has,\n"
+        "or has not left, one of its nodes but node 0 (--force: none has).\n"
+        "\n"
+        "Flags:\n"
+        "  -y, --yes  do it\n"
+        "  --force    also if a process of another machine had it open: see log recover\n"
+        "  --json     one object (see JSON.md)\n"
+        "\n"
+        "Exit codes: 0 nothing to do, or it was done; 1 there is something to do, or something\n"
+        "that cannot be mended; 2 usage; 3 error.\n",
+        stdout);
 }
 
 void log_recover_help(void)
@@ -146,9 +149,10 @@ static void repair_keep_quiet(void *who, const struct tide_audit_finding *findin
 }
 
 /* What `check` says of it; UINT64_MAX: no memory. */
-static uint64_t repair_audit(const struct log_look *look, bool closed)
+static uint64_t repair_audit(const struct log_look *look, bool closed, bool mending)
 {
-    struct tide_audit audit = {.peek = &look->peek, .tell = repair_keep_quiet, .closed = closed};
+    struct tide_audit audit = {
+        .peek = &look->peek, .tell = repair_keep_quiet, .closed = closed, .mending = mending};
     return tide_audit_run(&audit) ? audit.errors : UINT64_MAX;
 }
 
@@ -161,6 +165,11 @@ static uint64_t repair_count(const struct tide_logmap *map)
 }
 
 /* --- what it comes to -------------------------------------------------------------------- */
+
+static bool repair_is_damaged(const struct repair *self)
+{
+    return self->damage.cut + self->damage.restored + self->damage.head != 0;
+}
 
 /* Damage: of a log that the machine left when it stopped, what is not whole is not kept anyway. */
 static int repair_damage(struct repair *self, const struct tide_logmap *map)
@@ -177,29 +186,24 @@ static int repair_try(struct repair *self, const struct log_look *copy)
     self->need = tide_logroom_need(&copy->region);
     if (self->need == TIDE_LOGROOM_READY && tide_mend_is_due(map))
         self->need = TIDE_LOGROOM_KILLED;
-    self->errors = repair_audit(copy, self->need == TIDE_LOGROOM_READY);
+    self->errors = repair_audit(copy, self->need == TIDE_LOGROOM_READY, log_look_is_mending(copy));
     self->had = repair_count(map);
     int error = repair_damage(self, map);
     uint64_t whole = repair_count(map);
     if (error == 0 && self->need == TIDE_LOGROOM_OUTAGE)
         error = tide_mend_outage(map, &mark, &self->fault);
     self->report.kept = whole;
-    if (error == 0 && (self->need != TIDE_LOGROOM_READY || self->damage.cut != 0))
+    if (error == 0 && (self->need != TIDE_LOGROOM_READY || repair_is_damaged(self) || self->errors))
         error = tide_mend(map, &self->report, &self->fault);
     uint64_t still = self->report.kept + self->report.moved;
     self->lost = whole > still ? whole - still : 0;
-    self->left = repair_audit(copy, true);
+    self->left = repair_audit(copy, true, false);
     return self->left == UINT64_MAX || self->errors == UINT64_MAX ? -ENOMEM : error;
-}
-
-static bool repair_is_damaged(const struct repair *self)
-{
-    return self->damage.cut + self->damage.restored + self->damage.head != 0;
 }
 
 static bool repair_is_due(const struct repair *self)
 {
-    return self->need != TIDE_LOGROOM_READY || repair_is_damaged(self);
+    return self->need != TIDE_LOGROOM_READY || repair_is_damaged(self) || self->left < self->errors;
 }
 
 /* --- words ------------------------------------------------------------------------------- */
@@ -218,13 +222,14 @@ struct repair_figure {
     uint64_t count;
 };
 
-enum { REPAIR_FIGURES = 9 };
+enum { REPAIR_FIGURES = 10 };
 
 static void repair_figures(const struct repair *self, struct repair_figure out[REPAIR_FIGURES])
 {
     const struct repair_figure list[REPAIR_FIGURES] = {
         {"kept", "batches keep their places", self->report.kept},
         {"restored", "of them get new entries in the order index", self->damage.restored},
+        {"guessed", "of these: another batch may have been there", self->damage.guessed},
         {"moved", "batches behind a hole get lower places", self->report.moved},
         {"placed", "batches get a place behind the others", self->report.placed},
         {"padded", "claims that were never committed", self->report.padded},
@@ -294,15 +299,15 @@ int log_open_region(const char *command, const struct log_look *look, bool force
     return EXIT_ERROR;
 }
 
-/* Damage is mended while the log counts as abandoned: whoever opens it does the rest, also when
- * this process is killed now. */
+/* Damage is mended while the log counts as abandoned: whoever opens it does the rest. When this
+ * process is killed now, another repair does all of it again. */
 static int repair_damage_of(tide_region_t *region, const struct log_look *look, struct repair *self)
 {
     struct tide_layout_fault fault;
     struct tide_logroom_place place;
     struct tide_logmap map;
     uint32_t pid;
-    if (self->need == TIDE_LOGROOM_OUTAGE || !repair_is_damaged(self))
+    if (self->need == TIDE_LOGROOM_OUTAGE || !repair_is_due(self))
         return EXIT_DONE;
     if (tide_logroom_take(region, &pid) != 0) {
         complain("log repair", "%s: the log is open in process %u", look->source, pid);
@@ -314,7 +319,8 @@ static int repair_damage_of(tide_region_t *region, const struct log_look *look, 
     if (error == 0) {
         map.area = (unsigned char *)region->extent.base;
         map.area_size = region->size;
-        tide_logroom_begin(region, true);
+        if (self->need == TIDE_LOGROOM_READY)
+            tide_logroom_begin(region, true);
         atomic_store(&tide_logroom_of(region)->mending, 1); /* all of it is to be put in order */
         error = tide_mend_cut(&map, &self->damage);
     }
