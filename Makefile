@@ -298,6 +298,12 @@ $(BUILD)/tests/prog_%: tests/prog_%.c $(BUILD)/flags
 	$(call say,CC,$@)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(C_TEST) -MMD -MP -MF $@.d -o $@ $< $(LDFLAGS)
+# The command, with the moments at which a test kills it.
+$(BUILD)/tests/prog_logdies: tests/prog_logdies.c $(TOOL:%=$(BUILD)/obj/tidepool/%.o) \
+    $(BUILD)/libtidepool_api_dbg.a $(BUILD)/flags
+	$(call say,LINK,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(C_TEST) -DTIDE_DEBUG=1 -Icore -MMD -MP -MF $@.d -o $@ $(filter %.c %.o %.a,$^) $(LDFLAGS)
 $(BUILD)/tests/prog_%: tests/prog_%.cc $(BUILD)/flags
 	$(call say,CXX,$@)
 	@mkdir -p $(@D)

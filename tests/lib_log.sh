@@ -88,7 +88,7 @@ poke()
 # part NAME: where a part of the log is in the file, as its head says.
 part()
 {
-    local -A offset=([sessions]=152 [index]=184 [slots]=192 [payload]=200)
+    local -A offset=([sessions]=152 [retired]=176 [index]=184 [slots]=192 [payload]=200)
     echo $((AT + $(word $((AT + ${offset[$1]})))))
 }
 

@@ -148,8 +148,13 @@ static void hurt(struct patient *self, uint64_t seed)
     for (unsigned i = 0; i < 1 + seed % 4; i++) {
         const struct tide_layout_entry *had = patient_had(self, unit_random(&random) % self->count);
         struct tide_layout_slot *slot = tide_logmap_slot(&self->map, had->broker, had->slot);
-        unsigned what = unit_random(&random) % 4;
-        if (what < 2)
+        unsigned what = unit_random(&random) % 6, word = 8 * (unit_random(&random) % 7);
+        if (what == 4)
+            wreck((unsigned char *)patient_entry(self, unit_random(&random) % self->count) + word,
+                  8, &random);
+        else if (what == 5)
+            wreck((unsigned char *)slot + 8 * (unit_random(&random) % 11), 8, &random);
+        else if (what < 2)
             wreck((void *)patient_entry(self, unit_random(&random) % self->count),
                   sizeof(struct tide_layout_entry), &random);
         else if (what == 2)

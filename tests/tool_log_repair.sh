@@ -99,6 +99,47 @@ test_damage()
     repaired 'a lock of nobody' 10 "$ten"
 }
 
+# Clients' numbers and messages tell which batch was where; at level 4 what is given up is noted.
+test_several()
+{
+    local index payload place level
+    for level in 4 5; do
+        fresh --level="$level" --checksum
+        use fill 10
+        cp "$LOG" "$TMP/good"
+        index=$(part index) payload=$(part payload)
+        damaged $((index + 2 * 64 + 56)) 0 8
+        poke $((index + 3 * 64)) 0 8
+        poke $((index + 7 * 64 + 16)) 77 8
+        repaired "level $level: several entries" 10 '0 1 2 3 4 5 6 7 8 9' '3 restored'
+        same '... nothing is guessed' '' "$(grep '^  guessed' "$TMP/dry")"
+        damaged $((payload + 4 * 64 + 20)) 255 1
+        poke $((index + 8 * 64 + 52)) 9 1
+        run log check "$LOG"
+        place=$(sed -n 's/^error payload-sum: place \([0-9]*\):.*/\1/p' "$TMP/out")
+        repaired "level $level: an entry and a payload" "$place" '0 1 2 3 4 5 6 7 8' '1 restored' \
+            '1 cut' "$((9 - place)) moved"
+        run log check "$LOG"
+        same '... a batch is missing at level 4 only' $((5 - level)) \
+            "$(grep -c "^note entry-number: place $place: " "$TMP/out")"
+    done
+    damaged $((index + 2 * 64 + 56)) 0 8
+    run log repair --json "$LOG"
+    same 'JSON: what was guessed' 0 "$(figure guessed)"
+    documented repair
+}
+
+# What only the check finds: a mark in the index of those that are done with.
+test_found_by_check()
+{
+    fresh --checksum
+    use fill 10
+    poke "$(part retired)" 255 8
+    mended 'marks of being done with' 10
+    run log check "$LOG"
+    says '... nothing is wrong afterwards' 0 out ': 0 errors, 0 notes'
+}
+
 test_level_0()
 {
     fresh --level=0 --checksum
@@ -239,6 +280,8 @@ test_another_machine()
 test_words
 test_another_machine
 test_damage
+test_several
+test_found_by_check
 test_level_0
 test_killed
 test_killed_anywhere

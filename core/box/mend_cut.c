@@ -15,6 +15,7 @@ struct cut {
     uint64_t bad, batches;
     uint64_t first, count; /* the prefix */
     uint64_t lost;         /* places of it that are given up */
+    uint64_t open;         /* so far, of those whose batches are not known yet */
     uint64_t base;         /* of the next message */
     uint16_t control;      /* of the last place */
 };
@@ -222,6 +223,74 @@ static bool cut_is_known(const struct cut *self, uint64_t place, uint64_t *bad, 
     return tide_ring_copy(self->map, *broker, index, slot);
 }
 
+/* --- whose batches they are ------------------------------------------------------------------ */
+
+/* Level 4: what the first batch of each client was. */
+static void cut_begin_numbers(struct cut *self)
+{
+    const struct tide_logmap *map = self->map;
+    struct tide_layout_entry entry;
+    memset(self->next, 0, map->sessions * sizeof *self->next);
+    for (uint64_t i = self->count; i-- > 0 && map->level == 4;) {
+        if (cut_is_placed(self, self->first + i, &entry) && entry.client < map->sessions)
+            self->next[entry.client] = entry.number + 1;
+    }
+}
+
+/* Level 4: the client's next batch, or the one before the first that is known; or one that comes
+ * later by as many as there are places between whose batches are not known yet. */
+static bool cut_is_next(const struct cut *self, uint32_t client, uint64_t number)
+{
+    return client < self->map->sessions && self->next[client] != 0 &&
+           number + 2 - self->next[client] <= 1 + self->open;
+}
+
+/* Level 4: the slot's client and number are wrong if those of the entry are next, and its own are
+ * not. */
+static void cut_name(const struct cut *self, uint64_t place, struct tide_layout_slot *slot)
+{
+    const struct tide_logmap *map = self->map;
+    struct cut_batch batch = {.slot = *slot};
+    if (map->level != 4)
+        return;
+    tide_layout_words(&batch.entry, tide_logmap_entry(map, place), sizeof batch.entry);
+    const struct tide_layout_entry *entry = &batch.entry;
+    if (entry->slot != slot->index || !cut_agree_on_bytes(&batch) ||
+        !cut_is_next(self, entry->client, entry->number) ||
+        cut_is_next(self, slot->client, slot->number))
+        return;
+    struct tide_layout_slot *at = tide_logmap_slot(map, entry->broker, slot->index);
+    at->number = slot->number = entry->number;
+    at->client = slot->client = entry->client;
+    at->epoch = slot->epoch = entry->epoch;
+}
+
+static void cut_passed(struct cut *self, uint32_t client, uint64_t number, uint32_t count)
+{
+    self->base += count;
+    if (self->map->level == 4 && client < self->map->sessions)
+        self->next[client] = number + 2;
+}
+
+/* Level 4: whose batch a place has, where its entry and its slot say two things. */
+static void cut_names(struct cut *self)
+{
+    struct tide_layout_slot slot;
+    uint64_t bad = 0;
+    uint32_t broker;
+    cut_begin_numbers(self);
+    for (uint64_t i = 0; i < self->count && self->map->level == 4; i++) {
+        uint64_t place = self->first + i;
+        if (!cut_is_known(self, place, &bad, &broker, &slot)) {
+            self->open++;
+            continue;
+        }
+        cut_name(self, place, &slot);
+        cut_passed(self, slot.client, slot.number, slot.count);
+    }
+    self->open = 0;
+}
+
 /* What stands at places that are known. */
 static void cut_see(struct cut *self)
 {
@@ -256,6 +325,7 @@ static void cut_weigh(struct cut *self)
 static void cut_match(struct cut *self)
 {
     cut_keep_own(self);
+    cut_names(self);
     cut_gather(self);
     tide_match_begin(self->batch, self->batches);
     cut_see(self);
@@ -313,40 +383,6 @@ static uint64_t cut_base(const struct cut *self)
     return one && self->count == 1 ? said : head;
 }
 
-/* Level 4: the client's next batch, or the one before the first that is known. */
-static bool cut_is_next(const struct cut *self, uint32_t client, uint64_t number)
-{
-    return client < self->map->sessions &&
-           (self->next[client] == number + 1 || self->next[client] == number + 2);
-}
-
-/* Level 4: the slot's client and number are wrong if those of the entry are next, and its own are
- * not. */
-static void cut_name(const struct cut *self, uint64_t place, struct tide_layout_slot *slot)
-{
-    const struct tide_logmap *map = self->map;
-    struct cut_batch batch = {.slot = *slot};
-    if (map->level != 4)
-        return;
-    tide_layout_words(&batch.entry, tide_logmap_entry(map, place), sizeof batch.entry);
-    const struct tide_layout_entry *entry = &batch.entry;
-    if (entry->slot != slot->index || !cut_agree_on_bytes(&batch) ||
-        !cut_is_next(self, entry->client, entry->number) ||
-        cut_is_next(self, slot->client, slot->number))
-        return;
-    struct tide_layout_slot *at = tide_logmap_slot(map, entry->broker, slot->index);
-    at->number = slot->number = entry->number;
-    at->client = slot->client = entry->client;
-    at->epoch = slot->epoch = entry->epoch;
-}
-
-static void cut_passed(struct cut *self, uint32_t client, uint64_t number, uint32_t count)
-{
-    self->base += count;
-    if (self->map->level == 4 && client < self->map->sessions)
-        self->next[client] = number + 2;
-}
-
 /* The control's epoch only grows from place to place: this one's is not between its neighbours'. */
 static bool cut_is_odd(const struct cut *self, uint64_t place,
                        const struct tide_layout_entry *entry)
@@ -388,17 +424,6 @@ static void cut_look(struct cut *self, uint64_t place, bool behind)
     }
     self->control = entry.control;
     cut_passed(self, entry.client, entry.number, entry.count);
-}
-
-/* Level 4: what the first batch of each client was. */
-static void cut_begin_numbers(struct cut *self)
-{
-    const struct tide_logmap *map = self->map;
-    struct tide_layout_entry entry;
-    for (uint64_t i = self->count; i-- > 0 && map->level == 4;) {
-        if (cut_is_placed(self, self->first + i, &entry) && entry.client < map->sessions)
-            self->next[entry.client] = entry.number + 1;
-    }
 }
 
 /* The epoch of the first place whose entry is good. */
