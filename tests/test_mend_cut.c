@@ -99,6 +99,27 @@ static bool is_same(const struct patient *self, uint64_t i)
            now->size == was->size && now->count == was->count && now->control == was->control;
 }
 
+/* It only grows from place to place, and says who gave the place. */
+START_TEST(the_epoch_of_an_entry_is_between_its_neighbours)
+{
+    uint64_t random = (uint64_t)_i + 1;
+    for (int round = 0; round < ROUNDS; round++) {
+        struct patient self;
+        struct tide_mend_report report;
+        patient_open(&self, &kinds[_i]);
+        uint64_t i = unit_random(&random) % self.count;
+        patient_entry(&self, i)->control ^= (uint16_t)(1 + unit_random(&random) % 65535);
+        bool found = patient_errors(&self) != 0;
+        struct tide_mend_damage damage = patient_mend(&self, &report);
+        ck_assert_uint_eq(damage.cut, 0);
+        ck_assert_uint_eq(report.kept, self.count);
+        ck_assert_uint_eq(patient_errors(&self), 0);
+        ck_assert(!found || is_same(&self, i) || i == 0);
+        patient_close(&self);
+    }
+}
+END_TEST
+
 START_TEST(entries_that_are_gone_get_their_batches_back)
 {
     uint64_t random = (uint64_t)_i + 1, alone = 0;
@@ -164,6 +185,20 @@ static void hurt(struct patient *self, uint64_t seed)
     }
 }
 
+/* There is a batch whose entry and slot were both hurt: then nobody may know whose it was. */
+static bool is_hurt_twice(const struct patient *self)
+{
+    bool twice = false;
+    for (uint64_t i = 0; i < self->count && !twice; i++) {
+        const struct tide_layout_entry *had = patient_had(self, i);
+        const void *slot = tide_logmap_slot(&self->map, had->broker, had->slot);
+        size_t at = (size_t)((const unsigned char *)slot - self->base);
+        twice = memcmp(slot, self->before + at, sizeof(struct tide_layout_slot)) != 0 &&
+                memcmp(had, patient_entry(self, i), sizeof *had) != 0;
+    }
+    return twice;
+}
+
 /* What the log tells afterwards: a batch is told by its slot, and its first message. */
 static uint64_t fate(const struct patient *self)
 {
@@ -202,18 +237,20 @@ static bool is_of_repair(enum tide_crash_point point)
 START_TEST(a_repair_that_is_killed_is_done_again)
 {
     unsigned deaths = 0;
-    for (uint64_t seed = 0; seed < 24; seed++) {
+    for (uint64_t seed = 0; seed < 400; seed++) {
         struct patient whole, torn;
         struct tide_mend_report report;
         patient_open(&whole, &kinds[seed % KINDS]);
         hurt(&whole, seed);
         patient_open(&torn, &kinds[seed % KINDS]);
         memcpy(torn.base, whole.base, whole.size);
+        bool twice = is_hurt_twice(&whole);
         patient_mend(&whole, &report);
         killed_at = (enum tide_crash_point)_i;
         killed_turn = 1 + seed % 3;
         deaths += dies(&torn);
         patient_mend(&torn, &report);
+        ck_assert(twice || patient_errors(&whole) + patient_errors(&torn) == 0);
         ck_assert_msg(fate(&torn) == fate(&whole), "seed %llu, %s: another fate",
                       (unsigned long long)seed, tide_crash_names[_i]);
         patient_close(&whole);
@@ -229,6 +266,7 @@ int main(void)
     Suite *suite = suite_create("mend_cut");
     TCase *tcase = tcase_create("mend_cut");
     tcase_add_loop_test(tcase, entries_that_are_gone_get_their_batches_back, 0, KINDS);
+    tcase_add_loop_test(tcase, the_epoch_of_an_entry_is_between_its_neighbours, 0, KINDS);
     for (int point = 0; point < TIDE_CRASH_COUNT; point++)
         if (is_of_repair((enum tide_crash_point)point))
             tcase_add_loop_test(tcase, a_repair_that_is_killed_is_done_again, point, point + 1);

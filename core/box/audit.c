@@ -40,6 +40,19 @@ bool tide_audit_within(struct tide_audit *self, const char *word, const char *wh
     return false;
 }
 
+void tide_audit_number(struct tide_audit *self, const char *word, const char *what, uint64_t found,
+                       uint64_t next)
+{
+    if (found - next - 1 >= self->missing) {
+        tide_audit_within(self, word, what, found, next, next);
+        return;
+    }
+    self->missing -= found - next;
+    self->at.found = found;
+    self->at.low = self->at.high = next;
+    tide_audit_say(self, word, what, true);
+}
+
 /* --- payload ------------------------------------------------------------------------ */
 
 static bool audit_has_room(struct tide_audit *self, size_t size)

@@ -35,7 +35,8 @@
  *   payload-place, payload-sum, payload-frame
  *   retire-order    reclaimed <= retired, the ring of blocks holds what is between
  *   retire-use      a batch by reference is announced in the head
- *   session-state, session-epoch, session-number, session-held, session-slot
+ *   session-state, session-epoch, session-held, session-slot
+ *   session-number  as entry-number
  *   reader-cursor, reader-policy, reader-broker
  *   producer-claim, producer-client, producer-epoch
  */
@@ -109,6 +110,10 @@ void tide_audit_say(struct tide_audit *self, const char *word, const char *what,
  * low: then nothing is right. */
 bool tide_audit_within(struct tide_audit *self, const char *word, const char *what, uint64_t found,
                        uint64_t low, uint64_t high);
+
+/* Level 4: the number that must be next, or is later by batches that a repair gave up, a note. */
+void tide_audit_number(struct tide_audit *self, const char *word, const char *what, uint64_t found,
+                       uint64_t next);
 
 /* The payload of a batch: where it is, its sum, its frames. False: it was given up. */
 bool tide_audit_payload(struct tide_audit *self, uint64_t position,

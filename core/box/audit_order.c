@@ -22,24 +22,6 @@ static struct tide_audit_client *audit_client(struct tide_audit *self, uint64_t 
     return NULL;
 }
 
-/* So many of the client's batches are not here: they may be ones that a repair gave up. */
-static bool audit_is_missing(struct tide_audit *self, uint64_t count)
-{
-    if (count - 1 >= self->missing)
-        return false;
-    self->missing -= count;
-    return true;
-}
-
-static void audit_note_number(struct tide_audit *self, const struct tide_layout_entry *entry,
-                              const struct tide_audit_client *client)
-{
-    self->at.found = entry->number;
-    self->at.low = client->next;
-    self->at.high = self->peek->map.level == 4 ? client->next : UINT64_MAX;
-    tide_audit_say(self, "entry-number", "number of the client's batch", true);
-}
-
 /* Level 4: one after the other; level 5: upwards, unless clients share an id. */
 static void audit_number(struct tide_audit *self, const struct tide_layout_entry *entry)
 {
@@ -51,16 +33,16 @@ static void audit_number(struct tide_audit *self, const struct tide_layout_entry
     uint64_t who = held ? entry->client : (uint64_t)entry->broker << 32 | entry->client;
     struct tide_audit_client *client = audit_client(self, who);
     if (client != NULL && held) {
-        if (!audit_is_missing(self, entry->number - client->next))
-            tide_audit_within(self, "entry-number", "number of the client's batch", entry->number,
-                              client->next, client->next);
-        else
-            audit_note_number(self, entry, client);
+        tide_audit_number(self, "entry-number", "number of the client's batch", entry->number,
+                          client->next);
         tide_audit_within(self, "entry-number", "epoch of the client's session", entry->epoch,
                           client->epoch, UINT32_MAX);
     } else if (client != NULL && entry->number < client->next && !client->told) {
         client->told = 1;
-        audit_note_number(self, entry, client);
+        self->at.found = entry->number;
+        self->at.low = client->next;
+        self->at.high = UINT64_MAX;
+        tide_audit_say(self, "entry-number", "number of the client's batch", true);
     }
     client = &self->client[(held ? who : tide_mix(who)) % self->clients];
     if (client->who == who + 1) {

@@ -1,6 +1,7 @@
 /* mend.c - see mend.h */
 #include "box/mend.h"
 
+#include "box/mend_slot.h"
 #include "box/vmem.h"
 
 /* Entries ahead that are asked for; entries whose pages are asked for at once. */
@@ -427,6 +428,21 @@ static void mend_judge(struct mend *self, uint32_t number)
     }
 }
 
+/* Of a claim that became a pad nobody knows the size, but where the next batch begins. */
+static uint64_t mend_free_to(const struct mend *self, uint32_t number, uint64_t slot,
+                             uint64_t granule)
+{
+    const struct mend_ring *ring = &self->ring[number];
+    const struct tide_layout_slot *last = tide_logmap_slot(self->map, number, slot - 1);
+    struct tide_layout_slot next;
+    granule = tide_max(granule, last->end);
+    if (last->size != 0 || slot >= ring->to || !tide_ring_copy(self->map, number, slot, &next) ||
+        next.flags != 0)
+        return granule;
+    uint64_t start = tide_mend_start(self->map, number, &next, granule);
+    return start <= ring->end ? start : granule;
+}
+
 /* Level 0: what was about to be released is. Else: what is done with, from the first one on. */
 static void mend_release(struct mend *self, uint32_t number)
 {
@@ -439,7 +455,7 @@ static void mend_release(struct mend *self, uint32_t number)
            (map->level == 0 ? slot < releasing : mend_is_retired(self, number, slot)))
         slot++;
     if (slot > ring->from)
-        granule = tide_max(granule, tide_logmap_slot(map, number, slot - 1)->end);
+        granule = mend_free_to(self, number, slot, granule);
     mend_set(&broker->releasing, slot);
     for (uint64_t i = ring->from; i < slot && map->level != 0; i++)
         mend_set_retired(self, number, i, false);

@@ -225,24 +225,28 @@ static bool cut_is_known(const struct cut *self, uint64_t place, uint64_t *bad, 
 
 /* --- whose batches they are ------------------------------------------------------------------ */
 
-/* Level 4: what the first batch of each client was. */
+/* Level 4: what the first batch of each client was of which entry and slot say the same. */
 static void cut_begin_numbers(struct cut *self)
 {
     const struct tide_logmap *map = self->map;
-    struct tide_layout_entry entry;
+    struct cut_batch batch;
     memset(self->next, 0, map->sessions * sizeof *self->next);
     for (uint64_t i = self->count; i-- > 0 && map->level == 4;) {
-        if (cut_is_placed(self, self->first + i, &entry) && entry.client < map->sessions)
-            self->next[entry.client] = entry.number + 1;
+        if (cut_is_placed(self, self->first + i, &batch.entry) &&
+            tide_ring_copy(map, batch.entry.broker, batch.entry.slot, &batch.slot) &&
+            cut_agree_on_names(&batch) && batch.entry.client < map->sessions)
+            self->next[batch.entry.client] = batch.entry.number + 1;
     }
 }
 
 /* Level 4: the client's next batch, or the one before the first that is known; or one that comes
  * later by as many as there are places between whose batches are not known yet. */
-static bool cut_is_next(const struct cut *self, uint32_t client, uint64_t number)
+static bool cut_is_next(const struct cut *self, uint32_t client, uint32_t epoch, uint64_t number)
 {
-    return client < self->map->sessions && self->next[client] != 0 &&
-           number + 2 - self->next[client] <= 1 + self->open;
+    const struct tide_logmap *map = self->map;
+    return client < map->sessions && self->next[client] != 0 &&
+           number + 2 - self->next[client] <= 1 + self->open &&
+           epoch - UINT64_C(1) < tide_coh_get(map->coh, &map->session[client].epoch);
 }
 
 /* Level 4: the slot's client and number are wrong if those of the entry are next, and its own are
@@ -256,8 +260,8 @@ static void cut_name(const struct cut *self, uint64_t place, struct tide_layout_
     tide_layout_words(&batch.entry, tide_logmap_entry(map, place), sizeof batch.entry);
     const struct tide_layout_entry *entry = &batch.entry;
     if (entry->slot != slot->index || !cut_agree_on_bytes(&batch) ||
-        !cut_is_next(self, entry->client, entry->number) ||
-        cut_is_next(self, slot->client, slot->number))
+        !cut_is_next(self, entry->client, entry->epoch, entry->number) ||
+        cut_is_next(self, slot->client, slot->epoch, slot->number))
         return;
     struct tide_layout_slot *at = tide_logmap_slot(map, entry->broker, slot->index);
     at->number = slot->number = entry->number;

@@ -42,16 +42,22 @@ bool tide_mend_is_end(const struct tide_logmap *map, const struct tide_layout_sl
     return slot->end - before <= map->granules.size;
 }
 
+uint64_t tide_mend_start(const struct tide_logmap *map, uint32_t broker,
+                         const struct tide_layout_slot *slot, uint64_t before)
+{
+    uint64_t ring = map->granules.size * TIDE_LAYOUT_GRANULE;
+    uint64_t at = slot->offset - (uint64_t)(map->payload - map->base) - broker * ring;
+    uint64_t start = at / TIDE_LAYOUT_GRANULE, here = tide_logmap_at(&map->granules, before);
+    return before + (start >= here ? start - here : start + map->granules.size - here);
+}
+
 uint64_t tide_mend_end(const struct tide_logmap *map, uint32_t broker,
                        const struct tide_layout_slot *slot, uint64_t before)
 {
-    uint64_t ring = map->granules.size * TIDE_LAYOUT_GRANULE;
     if ((slot->flags & TIDE_LAYOUT_REF) != 0)
         return before;
-    uint64_t at = slot->offset - (uint64_t)(map->payload - map->base) - broker * ring;
-    uint64_t start = at / TIDE_LAYOUT_GRANULE, here = tide_logmap_at(&map->granules, before);
-    uint64_t skip = start >= here ? start - here : start + map->granules.size - here;
-    return before + skip + tide_align_up(slot->size, TIDE_LAYOUT_GRANULE) / TIDE_LAYOUT_GRANULE;
+    return tide_mend_start(map, broker, slot, before) +
+           tide_align_up(slot->size, TIDE_LAYOUT_GRANULE) / TIDE_LAYOUT_GRANULE;
 }
 
 bool tide_mend_is_pad(const struct tide_logmap *map, const struct tide_layout_slot *slot,

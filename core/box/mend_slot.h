@@ -19,8 +19,11 @@
 bool tide_mend_is_whole(const struct tide_logmap *map, uint32_t broker,
                         const struct tide_layout_slot *slot);
 
-/* Of a slot behind one that ends at granule `before`: its end may be right; that of a whole batch
- * as its bytes say; and it is a pad. */
+/* Of a slot behind one that ends at granule `before`, or later: the granule where the bytes of a
+ * batch begin, which are in the ring; where they end, or those of one by reference, which has none;
+ * whether an end may be right; whether it is a pad. */
+uint64_t tide_mend_start(const struct tide_logmap *map, uint32_t broker,
+                         const struct tide_layout_slot *slot, uint64_t before);
 bool tide_mend_is_end(const struct tide_logmap *map, const struct tide_layout_slot *slot,
                       uint64_t before);
 uint64_t tide_mend_end(const struct tide_logmap *map, uint32_t broker,
