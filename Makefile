@@ -303,7 +303,8 @@ $(BUILD)/tests/prog_logdies: tests/prog_logdies.c $(TOOL:%=$(BUILD)/obj/tidepool
     $(BUILD)/libtidepool_api_dbg.a $(BUILD)/flags
 	$(call say,LINK,$@)
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(C_TEST) -DTIDE_DEBUG=1 -Icore -MMD -MP -MF $@.d -o $@ $(filter %.c %.o %.a,$^) $(LDFLAGS)
+	$(Q)$(CC) $(C_TEST) -DTIDE_DEBUG=1 -Icore -MMD -MP -MF $@.d -o $@ \
+	    $(filter %.c %.o %.a,$^) $(LDFLAGS)
 $(BUILD)/tests/prog_%: tests/prog_%.cc $(BUILD)/flags
 	$(call say,CXX,$@)
 	@mkdir -p $(@D)
