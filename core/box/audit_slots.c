@@ -170,6 +170,11 @@ static bool audit_broker(struct tide_audit *self, struct audit_ring *ring)
     bool stepped = map->stepped && map->level != 0;
     uint64_t releasing = tide_coh_get(map->coh, &map->broker[ring->number].releasing);
     self->at.where = TIDE_AUDIT_BROKER;
+    if (tide_coh_get(map->coh, &map->broker[ring->number].retiring) != 0) {
+        self->at.low = 1;
+        self->at.high = 0;
+        tide_audit_say(self, "retire-order", "blocks were about to go home", !self->closed);
+    }
     return tide_audit_within(self, word, "first slot that is not released", broker->released,
                              map->first + 1, map->first + INT64_MAX) &&
            tide_audit_within(self, word, "slots claimed and not released",

@@ -2,6 +2,7 @@
 #include "box/claims.h"
 
 #include "box/door.h"
+#include "box/retire.h"
 #include "box/seq.h"
 
 static void claims_set(_Atomic uint64_t *word, uint64_t value)
@@ -172,6 +173,14 @@ static const struct tide_layout_slot *claims_released(const struct tide_logmap *
     return last != NULL && claims_end_fits(map, broker, last->end) ? last : NULL;
 }
 
+/* Level 0: nothing was about to be released, or no block is among it that has to go home. */
+static bool claims_is_easy_to_release(const struct tide_logmap *map, uint32_t broker)
+{
+    return claims_get(&map->broker[broker].releasing) ==
+               claims_get(&map->broker[broker].released_slot) ||
+           (!tide_retire_is_used(map) && claims_released(map, broker) != NULL);
+}
+
 /* What those that are gone held is nothing, or what is easily put right. */
 static bool claims_are_locks_simple(const struct tide_logmap *map, uint32_t alive)
 {
@@ -179,9 +188,8 @@ static bool claims_are_locks_simple(const struct tide_logmap *map, uint32_t aliv
                   (map->level == 0 || claims_get(&map->head->trimmer) == 0);
     for (uint32_t i = 0; i < map->brokers && simple; i++) {
         const struct tide_layout_broker *broker = &map->broker[i];
-        simple = claims_get(&broker->scanner) == 0 &&
-                 (map->level != 0 || claims_released(map, i) != NULL ||
-                  claims_get(&broker->releasing) == claims_get(&broker->released_slot));
+        simple = claims_get(&broker->scanner) == 0 && claims_get(&broker->retiring) == 0 &&
+                 (map->level != 0 || claims_is_easy_to_release(map, i));
     }
     for (uint32_t i = 0; i < map->sessions && simple; i++)
         simple = claims_is_door_idle(map, i, alive);

@@ -62,6 +62,8 @@
     X(release_slot)                                                                                \
     X(release_done)                                                                                \
     X(retire_put)                                                                                  \
+    X(retire_noted) /* `retiring` of the broker */                                                 \
+    X(retire_published)                                                                            \
     X(retire_taking)                                                                               \
     X(retire_taken)                                                                                \
     /* on the medium */                                                                            \
@@ -98,6 +100,7 @@
     X(mend_judged)                                                                                 \
     X(mend_sessions)                                                                               \
     X(mend_ordered)                                                                                \
+    X(mend_freed)                                                                                  \
     X(mend_released)                                                                               \
     X(claims_begun)                                                                                \
     X(claims_cut)                                                                                  \

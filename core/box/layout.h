@@ -262,9 +262,10 @@ struct tide_layout_broker {
     uint64_t pad0[31];
     /* What those who trim write: slots and granules below are free. The granule first, and
      * before both of them `releasing`: slots below that are free, too, unless they have a place
-     * that is not trimmed; repair finishes what was begun. */
-    _Atomic uint64_t released_slot, released_granule, releasing;
-    uint64_t pad1[29];
+     * that is not trimmed; repair finishes what was begun. `retiring`, while that is so: 0, or what
+     * the head's `retired` is about to be, plus 1; the blocks up to there are in the retire ring. */
+    _Atomic uint64_t released_slot, released_granule, releasing, retiring;
+    uint64_t pad1[28];
     /* What the sequencer writes: slots below were looked at. */
     _Atomic uint64_t scanned;
     uint64_t pad2[15];
@@ -275,6 +276,7 @@ _Static_assert(offsetof(struct tide_layout_broker, claim) == 0, "claim");
 _Static_assert(offsetof(struct tide_layout_broker, released_slot) == 256, "released_slot");
 _Static_assert(offsetof(struct tide_layout_broker, released_granule) == 264, "released_granule");
 _Static_assert(offsetof(struct tide_layout_broker, releasing) == 272, "releasing");
+_Static_assert(offsetof(struct tide_layout_broker, retiring) == 280, "retiring");
 _Static_assert(offsetof(struct tide_layout_broker, scanned) == 512, "scanned");
 _Static_assert(offsetof(struct tide_layout_broker, scanner) == 640, "scanner");
 _Static_assert(sizeof(struct tide_layout_broker) == 768, "size");

@@ -2,6 +2,7 @@
 #include "box/mend.h"
 
 #include "box/mend_slot.h"
+#include "box/retire.h"
 #include "box/vmem.h"
 
 /* Entries ahead that are asked for; entries whose pages are asked for at once. */
@@ -428,39 +429,45 @@ static void mend_judge(struct mend *self, uint32_t number)
     }
 }
 
-/* Of a claim that became a pad nobody knows the size, but where the next batch begins. */
-static uint64_t mend_free_to(const struct mend *self, uint32_t number, uint64_t slot,
-                             uint64_t granule)
+/* Slots from the first one on, but below `end`: their blocks go home to whoever lent them, if they
+ * are not in the retire ring yet. */
+static void mend_free(struct mend *self, uint32_t number, uint64_t end)
 {
-    const struct mend_ring *ring = &self->ring[number];
-    const struct tide_layout_slot *last = tide_logmap_slot(self->map, number, slot - 1);
-    struct tide_layout_slot next;
-    granule = tide_max(granule, last->end);
-    if (last->size != 0 || slot >= ring->to || !tide_ring_copy(self->map, number, slot, &next) ||
-        next.flags != 0)
-        return granule;
-    uint64_t start = tide_mend_start(self->map, number, &next, granule);
-    return start <= ring->end ? start : granule;
+    const struct tide_logmap *map = self->map;
+    struct tide_layout_broker *broker = &map->broker[number];
+    struct tide_retire home = tide_retire_begin(map);
+    uint64_t from = mend_get(&broker->released_slot), slot = from;
+    uint64_t granule = mend_get(&broker->released_granule);
+    bool noted = mend_get(&broker->retiring) != 0;
+    while (slot < end && (map->level == 0 || mend_is_retired(self, number, slot)))
+        slot++;
+    if (!noted && mend_get(&map->head->lender) != 0)
+        slot = tide_retire_put_all(map, number, from, slot, &home);
+    if (slot > from)
+        granule = tide_mend_free_to(map, number, slot, granule, self->ring[number].end);
+    mend_set(&broker->releasing, slot);
+    if (!noted)
+        tide_retire_note(map, number, &home);
+    for (uint64_t i = from; i < slot && map->level != 0; i++)
+        mend_set_retired(self, number, i, false);
+    mend_set(&broker->released_granule, granule);
+    mend_set(&broker->released_slot, slot);
+    tide_retire_finish(map, number);
+    TIDE_CRASH_POINT(mend_freed);
 }
 
-/* Level 0: what was about to be released is. Else: what is done with, from the first one on. */
+/* What was about to be released is; but at level 0, also what else is done with, from the first one
+ * on. */
 static void mend_release(struct mend *self, uint32_t number)
 {
     const struct tide_logmap *map = self->map;
     const struct mend_ring *ring = &self->ring[number];
     struct tide_layout_broker *broker = &map->broker[number];
-    uint64_t slot = ring->from, granule = mend_get(&broker->released_granule);
-    uint64_t releasing = mend_get(&broker->releasing);
-    while (slot < ring->to &&
-           (map->level == 0 ? slot < releasing : mend_is_retired(self, number, slot)))
-        slot++;
-    if (slot > ring->from)
-        granule = mend_free_to(self, number, slot, granule);
-    mend_set(&broker->releasing, slot);
-    for (uint64_t i = ring->from; i < slot && map->level != 0; i++)
-        mend_set_retired(self, number, i, false);
-    mend_set(&broker->released_granule, granule);
-    mend_set(&broker->released_slot, slot);
+    uint64_t said = tide_min(mend_get(&broker->releasing), ring->to);
+    if (map->level == 0 || mend_get(&broker->retiring) != 0)
+        mend_free(self, number, said);
+    if (map->level != 0)
+        mend_free(self, number, ring->to);
     mend_set(&broker->scanned, map->stepped ? ring->ready : ring->to);
     mend_set(&broker->scanner, 0);
     TIDE_CRASH_POINT(mend_released);

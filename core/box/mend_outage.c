@@ -217,6 +217,7 @@ static void outage_set_ring(const struct outage *self, uint32_t number)
             outage_set(&tide_logmap_slot(map, number, i)->publish, 0);
     outage_set(&broker->claim, ring.to << 32 | (uint32_t)ring.end);
     outage_set(&broker->releasing, ring.from);
+    outage_set(&broker->retiring, 0);
     outage_set(&broker->released_granule, ring.start);
     outage_set(&broker->released_slot, ring.from);
     for (uint64_t i = 0; i < map->retired_words; i++)

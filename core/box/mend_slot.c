@@ -3,6 +3,7 @@
 
 #include "box/crc.h"
 #include "box/frame.h"
+#include "box/ring.h"
 
 static bool slot_is_inside(const struct tide_logmap *map, uint32_t broker,
                            const struct tide_layout_slot *slot)
@@ -65,4 +66,16 @@ bool tide_mend_is_pad(const struct tide_logmap *map, const struct tide_layout_sl
 {
     return (slot->flags & ~(uint32_t)TIDE_LAYOUT_KEPT) == TIDE_LAYOUT_PAD && slot->index == index &&
            tide_mend_is_end(map, slot, before);
+}
+
+uint64_t tide_mend_free_to(const struct tide_logmap *map, uint32_t broker, uint64_t slot,
+                           uint64_t granule, uint64_t end)
+{
+    const struct tide_layout_slot *last = tide_logmap_slot(map, broker, slot - 1);
+    struct tide_layout_slot next;
+    granule = tide_max(granule, last->end);
+    if (last->size != 0 || !tide_ring_copy(map, broker, slot, &next) || next.flags != 0)
+        return granule;
+    uint64_t start = tide_mend_start(map, broker, &next, granule);
+    return start <= end ? start : granule;
 }

@@ -5,7 +5,7 @@
  * threads:   one per call, and nobody else is in a call of the log
  * invariant: a batch that is whole has the bytes that it was published with, as far as messages and
  *            check sum tell
- * uses:      logmap, frame, crc
+ * uses:      ring, frame, crc
  * used by:   mend
  * not here:  what is done about it (mend_cut.c)
  * test:      tests/test_mend_cut.c
@@ -30,5 +30,10 @@ uint64_t tide_mend_end(const struct tide_logmap *map, uint32_t broker,
                        const struct tide_layout_slot *slot, uint64_t before);
 bool tide_mend_is_pad(const struct tide_logmap *map, const struct tide_layout_slot *slot,
                       uint64_t index, uint64_t before);
+
+/* What is free behind `granule`, but not beyond `end`, when slots below `slot` are. Of a claim that
+ * became a pad nobody knows the size, but where the next batch begins. */
+uint64_t tide_mend_free_to(const struct tide_logmap *map, uint32_t broker, uint64_t slot,
+                           uint64_t granule, uint64_t end);
 
 #endif

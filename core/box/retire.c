@@ -37,12 +37,47 @@ bool tide_retire_put(const struct tide_logmap *map, struct tide_retire *to,
     return true;
 }
 
-void tide_retire_publish(const struct tide_logmap *map, const struct tide_retire *to)
+uint64_t tide_retire_put_all(const struct tide_logmap *map, uint32_t broker, uint64_t from,
+                             uint64_t to, struct tide_retire *ring)
 {
-    if (tide_coh_get(map->coh, &map->head->retired) == to->head)
+    if (!tide_retire_is_used(map))
+        return to;
+    *ring = tide_retire_begin(map);
+    while (from != to && tide_retire_put(map, ring, tide_logmap_slot(map, broker, from)))
+        from++;
+    return from;
+}
+
+void tide_retire_note(const struct tide_logmap *map, uint32_t broker,
+                      const struct tide_retire *ring)
+{
+    if (tide_coh_get(map->coh, &map->head->retired) == ring->head)
         return;
     tide_coh_drain(TIDE_COH_COHERENT);
-    tide_coh_set(map->coh, &map->head->retired, to->head);
+    tide_coh_set(map->coh, &map->broker[broker].retiring, ring->head + 1);
+    TIDE_CRASH_POINT(retire_noted);
+}
+
+void tide_retire_publish(const struct tide_logmap *map, uint32_t broker,
+                         const struct tide_retire *ring)
+{
+    if (tide_coh_get(map->coh, &map->head->retired) == ring->head)
+        return;
+    tide_coh_set(map->coh, &map->head->retired, ring->head);
+    TIDE_CRASH_POINT(retire_published);
+    tide_coh_set(map->coh, &map->broker[broker].retiring, 0);
+}
+
+/* What was lent by a process that is gone went with it. */
+void tide_retire_finish(const struct tide_logmap *map, uint32_t broker)
+{
+    uint64_t noted = tide_coh_get(map->coh, &map->broker[broker].retiring) - 1;
+    struct tide_retire ring = tide_retire_begin(map);
+    if (noted != UINT64_MAX && noted - ring.head <= ring.room &&
+        tide_coh_get(map->coh, &map->head->lender) != 0)
+        tide_coh_set(map->coh, &map->head->retired, noted);
+    TIDE_CRASH_POINT(retire_published);
+    tide_coh_set(map->coh, &map->broker[broker].retiring, 0);
 }
 
 uint32_t tide_retire_take(const struct tide_logmap *map, struct tide_layout_retire *out,

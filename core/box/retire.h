@@ -1,13 +1,14 @@
 /*
  * retire.h - blocks that were appended by reference, on their way home.
  *
- * owns:      head.referred, retired and reclaimed, and the retire ring between them
+ * owns:      head.referred, retired and reclaimed, the retire ring between them, and `retiring` of
+ *            each broker
  * threads:   one at a time puts (who holds head.trimmer), one at a time takes (in the process
  *            that the blocks are of); both at once
  * invariant: reclaimed <= retired <= reclaimed + slots; what is put is not to be seen before
  *            it is published
  * uses:      logmap
- * used by:   broker, trim, logapi; logref, which gives the blocks back
+ * used by:   broker, trim, claims, mend, logapi; logref, which gives the blocks back
  * not here:  when a block is done with (trim), whose it is (logref)
  * test:      tests/test_retire.c
  */
@@ -31,8 +32,18 @@ struct tide_retire tide_retire_begin(const struct tide_logmap *map);
 bool tide_retire_put(const struct tide_logmap *map, struct tide_retire *to,
                      const struct tide_layout_slot *slot);
 
-/* What was put may be taken. */
-void tide_retire_publish(const struct tide_logmap *map, const struct tide_retire *to);
+/* Puts the blocks of a broker's slots [from, to). Returns the first slot whose block finds no room. */
+uint64_t tide_retire_put_all(const struct tide_logmap *map, uint32_t broker, uint64_t from,
+                             uint64_t to, struct tide_retire *ring);
+
+/* Their slots are about to be released, as `releasing` says: notes what was put. Then, when they
+ * are: it may be taken, and the note goes. Whoever ends in between leaves the note, and whoever
+ * finishes the release finishes this, too, or puts the blocks if there is no note. */
+void tide_retire_note(const struct tide_logmap *map, uint32_t broker,
+                      const struct tide_retire *ring);
+void tide_retire_publish(const struct tide_logmap *map, uint32_t broker,
+                         const struct tide_retire *ring);
+void tide_retire_finish(const struct tide_logmap *map, uint32_t broker);
 
 /* Takes up to `most` blocks; how many. */
 uint32_t tide_retire_take(const struct tide_logmap *map, struct tide_layout_retire *out,

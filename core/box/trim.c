@@ -94,19 +94,6 @@ static void trim_forget(const struct tide_logmap *map, uint32_t broker, uint64_t
                    UINT64_C(1) << position % 64);
 }
 
-/* Puts the blocks of the slots [from, to) into the retire ring. Returns the first slot whose
- * block finds no room there. */
-static uint64_t trim_retire(const struct tide_logmap *map, uint32_t broker, uint64_t from,
-                            uint64_t to, struct tide_retire *ring)
-{
-    if (!tide_retire_is_used(map))
-        return to;
-    *ring = tide_retire_begin(map);
-    while (from != to && tide_retire_put(map, ring, tide_logmap_slot(map, broker, from)))
-        from++;
-    return from;
-}
-
 /* Slots below `slot` are free; said first, for whoever has to finish this. Then their blocks
  * can be taken out of the retire ring. */
 static void trim_release(const struct tide_logmap *map, uint32_t number, uint64_t slot,
@@ -116,11 +103,12 @@ static void trim_release(const struct tide_logmap *map, uint32_t number, uint64_
     uint64_t end = tide_logmap_slot(map, number, slot - 1)->end;
     tide_coh_set(map->coh, &broker->releasing, slot);
     TIDE_CRASH_POINT(release_said);
+    tide_retire_note(map, number, ring);
     tide_coh_set(map->coh, &broker->released_granule, end);
     TIDE_CRASH_POINT(release_granule);
     tide_coh_set(map->coh, &broker->released_slot, slot);
     TIDE_CRASH_POINT(release_slot);
-    tide_retire_publish(map, ring);
+    tide_retire_publish(map, number, ring);
     TIDE_CRASH_POINT(release_done);
 }
 
@@ -135,7 +123,7 @@ static uint64_t trim_broker(const struct tide_logmap *map, uint32_t broker, uint
     uint64_t slot = next;
     while (slot - known < map->slots.size && trim_is_retired(map, broker, slot))
         slot++;
-    slot = trim_retire(map, broker, known, slot, &ring);
+    slot = tide_retire_put_all(map, broker, known, slot, &ring);
     for (uint64_t held = slot; held - known < next - known; held++)
         tide_trim_drop(map, broker, tide_logmap_at(&map->slots, held));
     if (slot == known)
@@ -266,7 +254,7 @@ static uint64_t trim_slots(const struct tide_logmap *map, uint32_t broker, uint6
     while (to < limit && (slot = tide_ring_see(map, broker, to)) != NULL &&
            (slot->flags & TIDE_LAYOUT_KEPT) == 0)
         to++;
-    to = trim_retire(map, broker, from, to, &ring);
+    to = tide_retire_put_all(map, broker, from, to, &ring);
     if (to > from)
         trim_release(map, broker, to, &ring);
     return to - from;
