@@ -1,5 +1,5 @@
-/* test_retire_killed.c - a process is killed while it trims the log of another one, whose blocks are
- * in it: each of them comes home, once. So they do when who repairs the log is killed, too. */
+/* test_retire_killed.c - a process is killed while it trims the log of another one, whose blocks
+ * are in it: each of them comes home, once. So they do when who repairs the log is killed, too. */
 #define _GNU_SOURCE 1
 #include "log_crowd.h"
 

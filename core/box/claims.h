@@ -6,7 +6,7 @@
  * threads:   one, and nobody else is in a call of the log; it may end in the middle, and then the
  *            log is to be put in order by mend
  * invariant: as mend's; a claim at the end of its ring is gone afterwards, another one is a pad
- * uses:      mend, seq, session, trim, order, ring, door
+ * uses:      mend, seq, session, trim, retire, order, ring, door
  * used by:   rescue, logapi
  * not here:  everything that takes a look at all entries or slots (mend)
  * test:      tests/test_claims.c, tests/test_crash.c

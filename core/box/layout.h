@@ -262,8 +262,8 @@ struct tide_layout_broker {
     uint64_t pad0[31];
     /* What those who trim write: slots and granules below are free. The granule first, and
      * before both of them `releasing`: slots below that are free, too, unless they have a place
-     * that is not trimmed; repair finishes what was begun. `retiring`, while that is so: 0, or what
-     * the head's `retired` is about to be, plus 1; the blocks up to there are in the retire ring. */
+     * that is not trimmed; repair finishes what was begun. `retiring`: 0, or what the head's
+     * `retired` is about to be, plus 1; the blocks up to there are in the retire ring. */
     _Atomic uint64_t released_slot, released_granule, releasing, retiring;
     uint64_t pad1[28];
     /* What the sequencer writes: slots below were looked at. */

@@ -8,7 +8,7 @@
  *            published batch has one place afterwards, or waits for its turn (level 4), or was
  *            given up before; claims that were never published are pads, or gone, but for those
  *            of processes that go on
- * uses:      session, trim, order, ring, crc, vmem
+ * uses:      session, trim, retire, match, order, ring, crc, vmem
  * used by:   claims, rescue, logapi
  * not here:  who may do it (logroom), the short way (claims)
  * test:      tests/test_mend.c

@@ -10,7 +10,7 @@
  * uses:      logmap
  * used by:   broker, trim, claims, mend, logapi; logref, which gives the blocks back
  * not here:  when a block is done with (trim), whose it is (logref)
- * test:      tests/test_retire.c
+ * test:      tests/test_retire.c, tests/test_retire_killed.c
  */
 #ifndef TIDE_BOX_RETIRE_H
 #define TIDE_BOX_RETIRE_H
@@ -32,7 +32,7 @@ struct tide_retire tide_retire_begin(const struct tide_logmap *map);
 bool tide_retire_put(const struct tide_logmap *map, struct tide_retire *to,
                      const struct tide_layout_slot *slot);
 
-/* Puts the blocks of a broker's slots [from, to). Returns the first slot whose block finds no room. */
+/* Puts the blocks of a broker's slots [from, to). The first slot whose block finds no room. */
 uint64_t tide_retire_put_all(const struct tide_logmap *map, uint32_t broker, uint64_t from,
                              uint64_t to, struct tide_retire *ring);
 
