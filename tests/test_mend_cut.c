@@ -261,12 +261,59 @@ START_TEST(a_repair_that_is_killed_is_done_again)
 }
 END_TEST
 
+/* --- any word ------------------------------------------------------------------------------- */
+
+/* A word of head, tables, index or slots; few of those that tell where the parts are. */
+static void flip_word(struct patient *self, uint64_t *random)
+{
+    size_t words = (size_t)((unsigned char *)self->map.payload - self->base) / 8;
+    size_t at = unit_random(random) % 4 == 0 ? unit_random(random) % (4096 / 8)
+                                             : unit_random(random) % words;
+    uint64_t *word = (uint64_t *)(void *)self->base + at;
+    unsigned how = unit_random(random) % 4;
+    uint64_t any = (uint64_t)unit_random(random) << 32 | unit_random(random);
+    *word = how == 0 ? 0 : how == 1 ? *word ^ UINT64_C(1) << any % 64 : how == 2 ? any : *word + 1;
+}
+
+/* It ends, stays inside the log, and can be done again; and little of it is beyond repair. */
+START_TEST(any_words_may_be_wrong)
+{
+    uint64_t random = (uint64_t)_i + 1, errors = 0, refused = 0, left = 0;
+    for (unsigned round = 0; round < 20 * ROUNDS; round++) {
+        struct patient self;
+        struct tide_mend_report report;
+        struct tide_mend_damage damage;
+        struct tide_layout_fault fault = {NULL, 0, 0, 0};
+        patient_open(&self, &kinds[_i]);
+        for (unsigned i = 0; i < 1 + round % 4; i++)
+            flip_word(&self, &random);
+        if (tide_logmap_open(&self.map, self.base, self.size, &fault)) {
+            errors += patient_errors(&self) != 0;
+            ck_assert_int_eq(tide_mend_cut(&self.map, &damage), 0);
+            int error = tide_mend(&self.map, &report, &fault);
+            refused += error != 0;
+            left += error == 0 && patient_errors(&self) != 0;
+            if (error == 0) {
+                ck_assert_int_eq(tide_mend_cut(&self.map, &damage), 0);
+                ck_assert_int_eq(tide_mend(&self.map, &report, &fault), 0);
+            }
+        }
+        patient_close(&self);
+    }
+    ck_assert_uint_gt(errors, ROUNDS);
+    ck_assert_msg((left + refused) * 10 < errors, "%llu of %llu are refused, %llu have errors left",
+                  (unsigned long long)refused, (unsigned long long)errors,
+                  (unsigned long long)left);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("mend_cut");
     TCase *tcase = tcase_create("mend_cut");
     tcase_add_loop_test(tcase, entries_that_are_gone_get_their_batches_back, 0, KINDS);
     tcase_add_loop_test(tcase, the_epoch_of_an_entry_is_between_its_neighbours, 0, KINDS);
+    tcase_add_loop_test(tcase, any_words_may_be_wrong, 0, KINDS);
     for (int point = 0; point < TIDE_CRASH_COUNT; point++)
         if (is_of_repair((enum tide_crash_point)point))
             tcase_add_loop_test(tcase, a_repair_that_is_killed_is_done_again, point, point + 1);

@@ -60,25 +60,6 @@ static bool cut_has_slot(const struct cut *self, uint32_t broker, uint64_t index
            tide_mend_is_whole(map, broker, slot);
 }
 
-/* They tell of the same bytes. */
-static bool cut_agree_on_bytes(const struct cut_batch *batch)
-{
-    const struct tide_layout_entry *entry = &batch->entry;
-    const struct tide_layout_slot *slot = &batch->slot;
-    return slot->offset == entry->offset && slot->size == entry->size &&
-           slot->count == entry->count && slot->checksum == entry->checksum &&
-           slot->flags == entry->flags;
-}
-
-/* They tell of the same batch of the same client. */
-static bool cut_agree_on_names(const struct cut_batch *batch)
-{
-    const struct tide_layout_entry *entry = &batch->entry;
-    const struct tide_layout_slot *slot = &batch->slot;
-    return slot->number == entry->number && slot->client == entry->client &&
-           slot->epoch == entry->epoch;
-}
-
 /* What the entry of a place says, whether it is valid or not, and its slot. */
 static bool cut_has_own(const struct cut *self, uint64_t place, struct cut_batch *batch)
 {
@@ -89,7 +70,8 @@ static bool cut_has_own(const struct cut *self, uint64_t place, struct cut_batch
 static bool cut_is_good(const struct cut *self, uint64_t place, struct cut_batch *batch)
 {
     return tide_order_see(self->map, place) != NULL && cut_has_own(self, place, batch) &&
-           cut_agree_on_bytes(batch) && cut_agree_on_names(batch);
+           tide_mend_same_bytes(&batch->entry, &batch->slot) &&
+           tide_mend_same_names(&batch->entry, &batch->slot);
 }
 
 /* The entry is valid, and its slot is at a place. */
@@ -117,6 +99,26 @@ static bool cut_goes_on(const struct cut *self, uint64_t place)
     struct tide_layout_entry entry;
     return self->damage->head == 0 && tide_order_see(self->map, place) != NULL &&
            !cut_is_placed(self, place, &entry);
+}
+
+/* A slot whose entry says the same, and that has a place, was published. */
+static void cut_publish(const struct cut *self)
+{
+    const struct tide_logmap *map = self->map;
+    struct cut_batch batch;
+    for (uint64_t i = 0; i < map->entries.size; i++) {
+        const struct tide_layout_entry *entry = &batch.entry;
+        if (!tide_order_copy(map, self->first + i, &batch.entry) || entry->broker >= map->brokers)
+            continue;
+        struct tide_layout_slot *slot = tide_logmap_slot(map, entry->broker, entry->slot);
+        tide_layout_words(&batch.slot, slot, sizeof batch.slot);
+        uint64_t from = tide_coh_get(map->coh, &map->broker[entry->broker].released_slot);
+        if (batch.slot.publish != entry->slot && batch.slot.index == entry->slot &&
+            entry->slot - from < map->slots.size && tide_mend_same_bytes(entry, &batch.slot) &&
+            tide_mend_same_names(entry, &batch.slot) &&
+            tide_mend_is_whole(map, entry->broker, &batch.slot))
+            tide_coh_set(map->coh, &slot->publish, entry->slot);
+    }
 }
 
 /* The length of the prefix, how many of its places are bad, and the slots of those that are not.
@@ -158,7 +160,8 @@ static void cut_keep_own(struct cut *self)
     for (uint64_t i = 0; i < self->bad; i++) {
         struct tide_match_place *place = &self->place[i];
         place->given = cut_has_own(self, place->place, &batch) &&
-                       (cut_agree_on_bytes(&batch) || cut_agree_on_names(&batch));
+                       (tide_mend_same_bytes(&batch.entry, &batch.slot) ||
+                        tide_mend_same_names(&batch.entry, &batch.slot));
         place->own = place->given;
         if (!place->own)
             continue;
@@ -234,7 +237,7 @@ static void cut_begin_numbers(struct cut *self)
     for (uint64_t i = self->count; i-- > 0 && map->level == 4;) {
         if (cut_is_placed(self, self->first + i, &batch.entry) &&
             tide_ring_copy(map, batch.entry.broker, batch.entry.slot, &batch.slot) &&
-            cut_agree_on_names(&batch) && batch.entry.client < map->sessions)
+            tide_mend_same_names(&batch.entry, &batch.slot) && batch.entry.client < map->sessions)
             self->next[batch.entry.client] = batch.entry.number + 1;
     }
 }
@@ -259,7 +262,7 @@ static void cut_name(const struct cut *self, uint64_t place, struct tide_layout_
         return;
     tide_layout_words(&batch.entry, tide_logmap_entry(map, place), sizeof batch.entry);
     const struct tide_layout_entry *entry = &batch.entry;
-    if (entry->slot != slot->index || !cut_agree_on_bytes(&batch) ||
+    if (entry->slot != slot->index || !tide_mend_same_bytes(&batch.entry, &batch.slot) ||
         !cut_is_next(self, entry->client, entry->epoch, entry->number) ||
         cut_is_next(self, slot->client, slot->epoch, slot->number))
         return;
@@ -465,13 +468,25 @@ static void cut_restore(struct cut *self)
     }
 }
 
+/* What stands where this place will be is no batch without one, nor of a place before. */
+static bool cut_is_stray(const struct cut *self, uint64_t place)
+{
+    const struct tide_logmap *map = self->map;
+    struct tide_layout_entry entry;
+    struct cut_batch batch;
+    uint64_t was = tide_coh_get(map->coh, &tide_logmap_entry(map, place)->seq) - 1;
+    if (was == place)
+        return !cut_is_placed(self, place, &entry) && !cut_is_good(self, place, &batch);
+    return was != UINT64_MAX &&
+           (was - map->first >= place - map->first || (place - was) % map->entries.size != 0);
+}
+
 /* Only then places are given up, and last the prefix ends before the first one: whoever is killed
  * before leaves a log that says that it is damaged. */
 static void cut_give_up(struct cut *self)
 {
     const struct tide_logmap *map = self->map;
     uint64_t end = self->first + self->count;
-    struct cut_batch batch;
     tide_coh_add(map->coh, &map->head->given_up, self->lost);
     for (uint64_t i = self->bad; i-- > 0;) {
         if (self->place[i].given)
@@ -481,13 +496,9 @@ static void cut_give_up(struct cut *self)
         TIDE_CRASH_POINT(mend_given_up);
     }
     /* Behind the prefix nobody was told of a place. */
-    for (uint64_t i = self->count; i < map->entries.size; i++) {
-        uint64_t place = self->first + i;
-        struct tide_layout_entry entry;
-        if (tide_order_see(map, place) != NULL && !cut_is_placed(self, place, &entry) &&
-            !cut_is_good(self, place, &batch))
-            tide_coh_set(map->coh, &tide_logmap_entry(map, place)->seq, 0);
-    }
+    for (uint64_t i = self->count; i < map->entries.size; i++)
+        if (cut_is_stray(self, self->first + i))
+            tide_coh_set(map->coh, &tide_logmap_entry(map, self->first + i)->seq, 0);
     tide_coh_set(map->coh, &map->head->committed, end);
     TIDE_CRASH_POINT(mend_shortened);
 }
@@ -500,8 +511,10 @@ static bool cut_slot(struct cut *self, uint32_t broker, uint64_t index, uint64_t
 {
     const struct tide_logmap *map = self->map;
     struct tide_layout_slot slot;
-    if (!tide_ring_copy(map, broker, index, &slot))
+    if (!tide_ring_copy(map, broker, index, &slot)) {
+        tide_mend_unpublish(map, broker, index);
         return false;
+    }
     bool loose = cut_is_loose(self, broker, index), pad = tide_mend_is_pad(map, &slot, index, *end);
     bool live = map->level != 0 && cut_is_live(self, broker, index);
     bool lost = loose && !pad && (slot.index != index || !tide_mend_is_whole(map, broker, &slot));
@@ -549,6 +562,7 @@ static int cut_places(struct cut *self)
 {
     size_t bytes;
     self->first = tide_coh_get(self->map->coh, &self->map->head->trimmed_place);
+    cut_publish(self);
     cut_count(self, NULL);
     if (!cut_has_room(self, &bytes))
         return -ENOMEM;

@@ -28,6 +28,30 @@ static bool slot_has_frames(const struct tide_logmap *map, const struct tide_lay
     return count == slot->count && at == slot->size && count > 0;
 }
 
+bool tide_mend_same_bytes(const struct tide_layout_entry *entry,
+                          const struct tide_layout_slot *slot)
+{
+    return slot->offset == entry->offset && slot->size == entry->size &&
+           slot->count == entry->count && slot->checksum == entry->checksum &&
+           slot->flags == entry->flags;
+}
+
+bool tide_mend_same_names(const struct tide_layout_entry *entry,
+                          const struct tide_layout_slot *slot)
+{
+    return slot->number == entry->number && slot->client == entry->client &&
+           slot->epoch == entry->epoch;
+}
+
+void tide_mend_unpublish(const struct tide_logmap *map, uint32_t broker, uint64_t index)
+{
+    _Atomic uint64_t *publish = &tide_logmap_slot(map, broker, index)->publish;
+    uint64_t was = tide_coh_get(map->coh, publish);
+    if (was != 0 &&
+        (was - map->first - 1 >= index - map->first - 1 || (index - was) % map->slots.size != 0))
+        tide_coh_set(map->coh, publish, 0);
+}
+
 bool tide_mend_is_whole(const struct tide_logmap *map, uint32_t broker,
                         const struct tide_layout_slot *slot)
 {

@@ -19,6 +19,15 @@
 bool tide_mend_is_whole(const struct tide_logmap *map, uint32_t broker,
                         const struct tide_layout_slot *slot);
 
+/* Entry and slot tell of the same bytes; of the same batch of the same client. */
+bool tide_mend_same_bytes(const struct tide_layout_entry *entry,
+                          const struct tide_layout_slot *slot);
+bool tide_mend_same_names(const struct tide_layout_entry *entry,
+                          const struct tide_layout_slot *slot);
+
+/* The slot, which is not published with its index, is not with one that it cannot have had. */
+void tide_mend_unpublish(const struct tide_logmap *map, uint32_t broker, uint64_t index);
+
 /* Of a slot behind one that ends at granule `before`, or later: the granule where the bytes of a
  * batch begin, which are in the ring; where they end, or those of one by reference, which has none;
  * whether an end may be right; whether it is a pad. */
