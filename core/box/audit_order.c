@@ -166,8 +166,7 @@ static void audit_rest(struct tide_audit *self, const struct tide_peek_head *hea
         } else if (++holes == 1) {
             self->at.found = self->at.low = 1;
             self->at.high = 0;
-            tide_audit_say(self, "entry-hole", "was taken, and has no entry",
-                           !self->closed || self->mending);
+            tide_audit_say(self, "entry-hole", "was taken, and has no entry", !self->closed);
         }
     }
     self->at.where = TIDE_AUDIT_HEAD;
