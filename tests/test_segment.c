@@ -168,7 +168,7 @@ static int note_place(const struct tide_source *source, void *base, size_t size)
     return place_result;
 }
 
-static const struct tide_source_ops noting = {"noting", NULL, note_place, NULL};
+static const struct tide_source_ops noting = {.name = "noting", .place = note_place};
 
 START_TEST(the_source_places_the_windows_of_mid)
 {
