@@ -429,15 +429,14 @@ static void mend_judge(struct mend *self, uint32_t number)
     }
 }
 
-/* Slots from the first one on, but below `end`: their blocks go home to whoever lent them, if they
- * are not in the retire ring yet. */
-static void mend_free(struct mend *self, uint32_t number, uint64_t end)
+/* Slots from `from` on, the first that is not released, but below `end`: their blocks go home to
+ * whoever lent them, if they are not in the retire ring yet. Returns the first that stays. */
+static uint64_t mend_free(struct mend *self, uint32_t number, uint64_t from, uint64_t end)
 {
     const struct tide_logmap *map = self->map;
     struct tide_layout_broker *broker = &map->broker[number];
     struct tide_retire home = tide_retire_begin(map);
-    uint64_t from = mend_get(&broker->released_slot), slot = from;
-    uint64_t granule = mend_get(&broker->released_granule);
+    uint64_t slot = from, granule = mend_get(&broker->released_granule);
     bool noted = mend_get(&broker->retiring) != 0;
     while (slot < end && (map->level == 0 || mend_is_retired(self, number, slot)))
         slot++;
@@ -454,6 +453,7 @@ static void mend_free(struct mend *self, uint32_t number, uint64_t end)
     mend_set(&broker->released_slot, slot);
     tide_retire_finish(map, number);
     TIDE_CRASH_POINT(mend_freed);
+    return slot;
 }
 
 /* What was about to be released is; but at level 0, also what else is done with, from the first one
@@ -463,11 +463,11 @@ static void mend_release(struct mend *self, uint32_t number)
     const struct tide_logmap *map = self->map;
     const struct mend_ring *ring = &self->ring[number];
     struct tide_layout_broker *broker = &map->broker[number];
-    uint64_t said = tide_min(mend_get(&broker->releasing), ring->to);
+    uint64_t said = tide_min(mend_get(&broker->releasing), ring->to), from = ring->from;
     if (map->level == 0 || mend_get(&broker->retiring) != 0)
-        mend_free(self, number, said);
+        from = mend_free(self, number, from, said);
     if (map->level != 0)
-        mend_free(self, number, ring->to);
+        mend_free(self, number, from, ring->to);
     mend_set(&broker->scanned, map->stepped ? ring->ready : ring->to);
     mend_set(&broker->scanner, 0);
     TIDE_CRASH_POINT(mend_released);
