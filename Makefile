@@ -88,9 +88,9 @@ HEADERS := $(wildcard include/tidepool/*.h)
 TEST := $(patsubst tests/%.c,%,$(wildcard tests/test_*.c))
 STRESS := $(patsubst tests/%.c,%,$(wildcard tests/stress_*.c))
 # The log has no names in libc.
-STRESS_PLAIN := $(filter-out stress_log stress_killed stress_crew,$(STRESS))
+STRESS_PLAIN := $(filter-out stress_log stress_killed stress_crew stress_hosts,$(STRESS))
 # An order of two threads' accesses that goes by another process is one that TSan cannot see.
-STRESS_TSAN := $(filter-out stress_crew,$(STRESS))
+STRESS_TSAN := $(filter-out stress_crew stress_hosts,$(STRESS))
 PROG := $(basename $(notdir $(wildcard tests/prog_*.c tests/prog_*.cc)))
 PLUG := $(basename $(notdir $(wildcard tests/plug_*.c tests/plug_*.cc)))
 FUZZ := $(filter-out main,$(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c)))
@@ -386,7 +386,8 @@ soak: SECONDS ?= 3600
 soak:
 	@tools/deps.sh check
 	@+$(MAKE) --no-print-directory all $(BROKER_BIN) $(BUILD)/tests/release/stress_killed \
-	    $(BUILD)/tests/release/stress_crew $(BUILD)/tests/debug/test_crash
+	    $(BUILD)/tests/release/stress_crew $(BUILD)/tests/release/stress_hosts \
+	    $(BUILD)/tests/debug/test_crash
 	@tests/long/soak $(SECONDS)
 
 tidy: $(SO) $(BUILD)/libtidepool_api.a $(DEBUG_OBJ)

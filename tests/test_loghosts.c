@@ -128,6 +128,29 @@ START_TEST(who_is_expelled_is_told_so_and_holds_nobody_back)
 }
 END_TEST
 
+/* Nobody keeps for it any more what it was about to read: that is no damage. */
+START_TEST(a_reader_of_a_lost_node_is_told_so)
+{
+    struct tide_log_options o = options(5, 60 * SECOND);
+    o.retain = TIDE_LOG_KEEP_RECENT;
+    struct part first = made(o), node;
+    unsigned char large[4000] = {0};
+    ck_assert_int_eq(attach(&node, 2, 0, PATIENCE), 0);
+    ck_assert_int_eq(tide_log_reader_open(&node.reader, node.log, NULL), 0);
+    ck_assert_int_eq(open_client(&first, 0, TIDE_LOG_ACK_ORDERED), 0);
+    ck_assert_int_eq(tide_log_expel(first.log, 2), 0);
+    for (int i = 0; i < 8; i++) { /* twice what the lane holds */
+        memset(large, i + 1, sizeof large);
+        ck_assert_int_eq(tide_log_append(first.client, 0, large, sizeof large, PATIENCE, NULL), 0);
+    }
+    struct tide_log_batch batch;
+    ck_assert_int_eq(tide_log_read(node.reader, &batch, 1, PATIENCE), -ESTALE);
+    ck_assert_str_eq(words(), "this process has lost its node of the log");
+    leave(&node);
+    leave(&first);
+}
+END_TEST
+
 /* --- processes ----------------------------------------------------------------------------- */
 
 /* Shared by all. */
@@ -391,6 +414,7 @@ int main(void)
     tcase_add_test(tcase, roles_are_looked_at);
     tcase_add_test(tcase, bad_wishes_are_refused);
     tcase_add_test(tcase, a_node_that_is_held_is_refused_until_it_is_closed);
+    tcase_add_test(tcase, a_reader_of_a_lost_node_is_told_so);
     tcase_add_test(tcase, who_is_expelled_is_told_so_and_holds_nobody_back);
     tcase_add_loop_test(tcase, processes_have_one_log, 0, 2);
     tcase_add_test(tcase, a_process_that_is_killed_is_fenced_after_a_lease);

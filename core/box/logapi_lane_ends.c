@@ -444,14 +444,14 @@ static int logapi_lane_read(tide_log_reader_t *reader, struct tide_log_batch *ba
         return tide_logapi_error(-EINVAL, "batches to read at once", 0, 1, INT_MAX);
     struct tide_logapi_patience wait =
         tide_logapi_patience(log, &log->data, logapi_lane_is_ready, self, timeout);
-    int got = tide_logapi_lane_beat(log);
-    if (got != 0)
-        return got;
-    while ((got = logapi_lane_look(self, batches, most)) == 0) {
-        int error = tide_logapi_lane_wait(&wait);
-        if (error != 0)
+    int got, error = tide_logapi_lane_beat(log);
+    if (error != 0)
+        return error;
+    while ((got = logapi_lane_look(self, batches, most)) == 0)
+        if ((error = tide_logapi_lane_wait(&wait)) != 0)
             return tide_logapi_lane_error(error, "nothing to read at position", self->sub.next);
-    }
+    if (got < 0 && (error = tide_logapi_lane_live(log, true)) != 0)
+        return error; /* what it reads is kept for it no longer */
     if (got < 0)
         return tide_logapi_error(got, "damaged batch at position", self->sub.next, 1, 0);
     return got;

@@ -16,24 +16,26 @@ static int logapi_lane_gone(void)
                              TIDE_LOGAPI_WORDS, 0);
 }
 
-static void logapi_lane_pulse(struct tide_logapi_lanelog *self)
+/* When it is time for it, or now. */
+static void logapi_lane_pulse(struct tide_logapi_lanelog *self, bool at_once)
 {
     uint64_t now = tide_clock_now();
-    if (!tide_lanecrew_is_due(&self->node, now))
+    if (!at_once && !tide_lanecrew_is_due(&self->node, now))
         return;
     tide_lock_take_own(&self->pulse);
     now = tide_clock_now();
-    if (tide_lanecrew_is_due(&self->node, now) && tide_lanecrew_beat(&self->node, now) != 0)
+    if ((at_once || tide_lanecrew_is_due(&self->node, now)) &&
+        tide_lanecrew_beat(&self->node, now) != 0)
         atomic_store_explicit(&self->gone, true, memory_order_release);
     tide_lock_drop_own(&self->pulse);
 }
 
-int tide_logapi_lane_beat(struct tide_logapi_lanelog *self)
+int tide_logapi_lane_live(struct tide_logapi_lanelog *self, bool at_once)
 {
     if (self->map.nodes == 1)
         return 0; /* nobody else can have it */
     if (!atomic_load_explicit(&self->gone, memory_order_acquire))
-        logapi_lane_pulse(self);
+        logapi_lane_pulse(self, at_once);
     return atomic_load_explicit(&self->gone, memory_order_acquire) ? logapi_lane_gone() : 0;
 }
 

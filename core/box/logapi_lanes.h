@@ -152,9 +152,15 @@ TIDE_INLINE int tide_logapi_lane_error(int error, const char *what, uint64_t val
     return error == -ESTALE ? error : tide_logapi_error(error, what, value, 1, 0);
 }
 
-/* Before others' memory is written, or read: 0, or -ESTALE when this process has lost its node.
- * Tells others now and then that it lives. */
-int tide_logapi_lane_beat(struct tide_logapi_lanelog *self);
+/* 0, or -ESTALE when this process has lost its node, as it was an eighth of a lease ago at most, or
+ * is at this moment. Tells others then that it lives. */
+int tide_logapi_lane_live(struct tide_logapi_lanelog *self, bool at_once);
+
+/* Before others' memory is written, or read. */
+TIDE_INLINE int tide_logapi_lane_beat(struct tide_logapi_lanelog *self)
+{
+    return tide_logapi_lane_live(self, false);
+}
 
 /* May clients of this log ask for such acknowledgements (enum tide_log_ack)? 0 or an error. */
 int tide_logapi_check_ack(const tide_log_t *log, unsigned ack);
