@@ -173,6 +173,36 @@ START_TEST(an_acknowledgement_while_a_repairer_stands_still)
 }
 END_TEST
 
+/* A sequencer that looks for work all the time can be stopped at any moment, and expelled. */
+START_TEST(a_sequencer_without_work_is_expelled_wherever_it_stands)
+{
+    pid_t child;
+    crowd_make(crowd_small(_i == 0 ? 5 : 4, TIDE_LOG_STEPPED), 0);
+    tide_log_client_t *client = crowd_client(1, TIDE_LOG_ACK_NONE);
+    atomic_store(&crowd->go, 1);
+    for (int i = 1; i <= 40; i++) {
+        CROWD_CHILD(child)
+        {
+            while (tide_log_poll(crowd_log) >= 0) {
+            }
+            _exit(0); /* it was expelled */
+        }
+        crowd_wait_for(&crowd->ready, i);
+        usleep((useconds_t)(i * 97 % 1000));
+        kill(child, SIGSTOP);
+        wait_stopped(child);
+        ck_assert_int_eq(tide_log_expel(crowd_log, (uint64_t)child), 0);
+        ck_assert_int_eq(append(client, TIDE_LOG_TRY), 0);
+        ck_assert_int_gt(tide_log_poll(crowd_log), 0);
+        kill(child, SIGCONT);
+        ck_assert_int_eq(crowd_ended(child), 0);
+    }
+    ck_assert_uint_eq(tide_log_committed(crowd_log), 40);
+    ck_assert_int_eq(tide_log_client_close(client), 0);
+    crowd_leave();
+}
+END_TEST
+
 /* --- calls without a time-out --------------------------------------------------------------- */
 
 /* None of these waits for ever for somebody who stands still, and none has done anything. */
@@ -458,6 +488,7 @@ int main(void)
     tcase_add_loop_test(tcase, a_sequencer_that_can_do_nothing_sleeps, 0, 3);
     tcase_add_test(tcase, who_waits_for_a_repair_sleeps);
     tcase_add_test(tcase, who_waits_for_a_lock_sleeps);
+    tcase_add_loop_test(tcase, a_sequencer_without_work_is_expelled_wherever_it_stands, 0, 2);
     tcase_add_test(tcase, a_log_in_lanes_is_closed_while_another_opens_it);
     tcase_add_loop_test(tcase, calls_without_a_time_out_give_up, 0, 6);
     tcase_add_test(tcase, what_could_not_be_opened_takes_no_room);

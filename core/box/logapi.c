@@ -361,10 +361,16 @@ TIDE_EXPORT int tide_log_close(tide_log_t *log)
 
 enum { LOGAPI_STEP = 64 };
 
+/* Who finds nothing to do is not inside a call meanwhile: if it stands still then, others can expel
+ * it. */
 static uint64_t logapi_step(tide_log_t *log)
 {
     uint64_t done = 0;
-    for (uint32_t i = 0; i < log->map.brokers && tide_crew_try_begin(&log->crew); i++) {
+    for (uint32_t i = 0; i < log->map.brokers; i++) {
+        if (log->crew.shared && !tide_seq_waits_at(&log->map, i))
+            continue;
+        if (!tide_crew_try_begin(&log->crew))
+            break;
         done += tide_seq_step(&log->map, i, LOGAPI_STEP);
         tide_crew_end(&log->crew);
     }

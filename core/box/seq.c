@@ -76,10 +76,16 @@ uint64_t tide_seq_step(const struct tide_logmap *map, uint32_t number, uint64_t 
     return looked;
 }
 
+bool tide_seq_waits_at(const struct tide_logmap *map, uint32_t number)
+{
+    uint64_t scanned = tide_coh_get(map->coh, &map->broker[number].scanned);
+    return tide_ring_see(map, number, scanned) != NULL;
+}
+
 bool tide_seq_waits(const struct tide_logmap *map)
 {
     for (uint32_t i = 0; i < map->brokers; i++)
-        if (tide_ring_see(map, i, tide_coh_get(map->coh, &map->broker[i].scanned)) != NULL)
+        if (tide_seq_waits_at(map, i))
             return true;
     return false;
 }

@@ -18,7 +18,8 @@
 /* Looks at up to `most` slots of a broker. Returns how many it dealt with. */
 uint64_t tide_seq_step(const struct tide_logmap *map, uint32_t broker, uint64_t most);
 
-/* There is a published slot that nobody looked at yet. */
+/* There is a published slot that nobody looked at yet: in this broker, or in any. */
+bool tide_seq_waits_at(const struct tide_logmap *map, uint32_t number);
 bool tide_seq_waits(const struct tide_logmap *map);
 
 #endif
